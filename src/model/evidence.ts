@@ -1,0 +1,84 @@
+import type {
+  CommandSpan,
+  FreezeAnswer,
+  HoldEnd,
+  HoldKind,
+  HoldToken,
+  JournalSpan,
+  MemberObservation,
+} from './hold.ts';
+import type { LeftOut, RequiredPath, SnapshotRef, Volume } from './storage.ts';
+import type { Moment } from './time.ts';
+
+/** Something that happened, on the shared monotonic clock. The flight recorder is the list of these. */
+export interface FlightEvent {
+  readonly what: string;
+  readonly by: 'flow' | 'guard' | 'sentinel' | 'canary';
+  readonly at: Moment;
+}
+
+export interface VolumeCut {
+  readonly volume: string;
+  readonly snapshot: SnapshotRef;
+  /** The instant that the snapshot shows lies between these two. */
+  readonly called: Moment;
+  readonly fixed: Moment;
+}
+
+/** `one-instant`: all volumes show the same instant, and `how` says why. `sequential`: one after the other, only sound inside a hold. */
+export interface GroupCut {
+  readonly atomicity: 'one-instant' | 'sequential';
+  readonly how: string;
+  readonly cuts: readonly VolumeCut[];
+  readonly spans: readonly CommandSpan[];
+}
+
+export interface HoldEvidence {
+  readonly kind: HoldKind;
+  readonly token: HoldToken;
+  readonly budgetMs: number;
+  readonly freezeCalled: Moment;
+  /** The engine's word right after the freeze. */
+  readonly frozen: FreezeAnswer;
+  /** The engine's word after the last cut and before the thaw; absent if it was never asked. */
+  readonly askedBeforeThaw?: FreezeAnswer;
+  readonly thawed: {
+    readonly proved: boolean;
+    readonly heldThroughout: boolean;
+    readonly said: string;
+    readonly at: Moment;
+    readonly by: HoldEnd;
+  };
+  readonly journal?: JournalSpan;
+  /** Names of the journal files that were really collected into the point. */
+  readonly journalCollected: readonly string[];
+}
+
+/**
+ * What was observed while a point was made. Nothing here is a conclusion: `judge` draws them. Stored and signed with the point.
+ * Members are observed at `chosen`, `frozen`, `cut` and `record` (DESIGN rule 10).
+ */
+export interface Evidence {
+  readonly schema: 'stillpoint.evidence/1';
+  readonly runId: string;
+  readonly workload: string;
+  readonly engine: {
+    readonly name: string;
+    readonly version: string;
+    readonly facts: Readonly<Record<string, string>>;
+  };
+  readonly bootId: string;
+  readonly required: readonly RequiredPath[];
+  readonly volumes: readonly Volume[];
+  readonly members: readonly {
+    readonly when: 'chosen' | 'frozen' | 'cut' | 'record';
+    readonly seen: MemberObservation;
+  }[];
+  /** Null when the configuration asks for a cut without a hold. */
+  readonly hold: HoldEvidence | null;
+  readonly cut: GroupCut;
+  readonly leftOut: readonly (LeftOut & { readonly under: string })[];
+  /** Last canary number that the engine had acknowledged before the cut was called; absent without a canary. */
+  readonly canary?: { readonly acknowledged: number };
+  readonly events: readonly FlightEvent[];
+}

@@ -1,0 +1,79 @@
+import type { Moment } from './time.ts';
+
+/**
+ * What a hold guarantees while it is in force.
+ * `writes-stopped`: no byte of the files changes in a way that recovery from them would notice, however long the cut takes.
+ * `copy-rules`: writes go on, but files copied one after the other between freeze and thaw are recoverable together with the journal
+ * of that span (PostgreSQL's backup mode).
+ * `none`: no hold at all; only a cut of all volumes at one instant is worth anything, and it is crash-consistent.
+ */
+export type HoldKind = 'writes-stopped' | 'copy-rules' | 'none';
+
+/** Which member was looked at, in which role and epoch. `epoch` changes whenever the identity of the writable history changes. */
+export interface MemberObservation {
+  readonly member: string;
+  readonly role: 'primary' | 'backup' | 'replica' | 'async' | 'arbiter' | 'standalone';
+  readonly epoch: string;
+}
+
+/** Plain data that lets another process thaw the hold. Journaled before the freeze; holds no secret. */
+export interface HoldToken {
+  readonly runId: string;
+  readonly workload: string;
+  readonly engine: string;
+  /** How the engine knows the hold: a session name, a lock file, a freeze id. */
+  readonly identity: string;
+}
+
+/** A span of time spent in somebody else's command. */
+export interface CommandSpan {
+  readonly party: 'engine' | 'provider';
+  readonly what: string;
+  readonly startMs: number;
+  readonly endMs: number;
+}
+
+/** The engine's own word on whether it is frozen. `said` quotes it. */
+export interface FreezeAnswer {
+  readonly frozen: boolean;
+  readonly said: string;
+  readonly at: Moment;
+  readonly spans: readonly CommandSpan[];
+}
+
+/** What a process that does not own the hold can find out. `unknown` is an alarm, never "thawed". */
+export interface FreezeStatus {
+  readonly state: 'frozen' | 'thawed' | 'unknown';
+  readonly said: string;
+}
+
+/** The journal that recovery needs besides the cut: every file from `from` to `to`, both included. */
+export interface JournalSpan {
+  readonly from: { readonly file: string; readonly position: string };
+  readonly to: { readonly file: string; readonly position: string };
+  readonly files: readonly string[];
+  /** Directory in which the engine keeps these files now, and the directory where recovery looks for them (original paths). */
+  readonly directory: string;
+}
+
+/** A file that the engine hands out at thaw and that belongs into the copy byte by byte (`backup_label`). */
+export interface Artifact {
+  /** Absolute path, as if it lay beside the original. */
+  readonly path: string;
+  readonly base64: string;
+  readonly mode: number;
+}
+
+export interface ThawAnswer {
+  readonly thawed: boolean;
+  /** False when the session was lost, the engine thawed itself, or it cannot be known. */
+  readonly heldThroughout: boolean;
+  readonly said: string;
+  readonly at: Moment;
+  readonly spans: readonly CommandSpan[];
+  readonly journal?: JournalSpan;
+  readonly artifacts: readonly Artifact[];
+}
+
+/** Who ended a hold. `word`: told to; `owner-lost`: end-of-file from the flow; `deadline`; `sentinel`: the guard itself had died or hung. */
+export type HoldEnd = 'word' | 'owner-lost' | 'deadline' | 'sentinel' | 'flow' | 'recover';

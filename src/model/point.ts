@@ -1,0 +1,83 @@
+import type { Evidence } from './evidence.ts';
+
+export type Verdict = 'application-consistent' | 'crash-consistent' | 'unproven';
+export type Level = 'full' | 'cumulative' | 'incremental';
+export type Method = 'snapshot' | 'online' | 'concurrent' | 'cold' | 'mirror-split';
+export type Outcome = 'complete' | 'degraded' | 'failed' | 'cancelled';
+
+/** One reason for a verdict: a violated rule by its name, and what was seen. */
+export interface Reason {
+  readonly rule: string;
+  readonly said: string;
+}
+
+export interface Finding {
+  readonly severity: 'info' | 'warning' | 'error';
+  /** What was looked at: `amcheck`, `integrity_check`, `canary`... */
+  readonly check: string;
+  readonly said: string;
+}
+
+export interface DrillResult {
+  readonly at: string | null;
+  readonly rtoMs: number | null;
+  readonly outcome: 'passed' | 'failed' | 'none';
+  readonly findings: readonly Finding[];
+}
+
+export interface HoldSummary {
+  readonly frozenAt: string;
+  readonly cutAt: string;
+  readonly thawedAt: string;
+  readonly heldMs: number;
+  readonly overheadMs: number;
+  readonly budgetMs: number;
+  readonly heldThroughout: boolean;
+}
+
+export interface Bytes {
+  /** Size of all files of the point. */
+  readonly logical: number;
+  /** Read from the snapshots for this point. */
+  readonly read: number;
+  /** Plaintext bytes that were new to the repository. */
+  readonly changed: number;
+  /** Bytes that the repository grew by. */
+  readonly stored: number;
+}
+
+/** A recoverable state, as `show` prints it. Field names are a promise (DESIGN §5). */
+export interface Point {
+  readonly id: string;
+  readonly workload: string;
+  readonly method: Method;
+  readonly level: Level;
+  readonly parent: string | null;
+  readonly verdict: Verdict;
+  readonly reasons: readonly Reason[];
+  readonly cutAt: string;
+  readonly member: string;
+  readonly role: string;
+  readonly epoch: string;
+  readonly hold: HoldSummary | null;
+  readonly volumes: readonly {
+    readonly id: string;
+    readonly provider: string;
+    readonly paths: readonly string[];
+    readonly cutAt: string;
+  }[];
+  readonly journal: { readonly file: string; readonly position: string } | null;
+  readonly bytes: Bytes;
+  readonly repositorySnapshot: string;
+  readonly drill: DrillResult;
+}
+
+/** What is stored inside the repository snapshot: everything that the catalog needs to be rebuilt, and the evidence behind it. */
+export interface PointRecord {
+  readonly schema: 'stillpoint.point/1';
+  /** Without `repositorySnapshot`, `bytes` and `drill`: those are known only after the snapshot is written. */
+  readonly point: Omit<Point, 'repositorySnapshot' | 'bytes' | 'drill'>;
+  readonly evidence: Evidence;
+  /** HMAC-SHA-256 of the canonical JSON of `{ point, evidence }`, hex, by a key derived from the repository's master key. */
+  readonly signature: string;
+}

@@ -1,0 +1,61 @@
+/** What a required path holds. `journal`: WAL, redo, binlog. `external`: files outside the data directory that recovery reads. */
+export type PathRole = 'data' | 'journal' | 'tablespace' | 'configuration' | 'external';
+
+/**
+ * A path that recovery needs, as the engine itself names it.
+ * `companions` are absolute paths of files that belong to the same cut when they exist at that moment (SQLite's `-wal`).
+ */
+export interface RequiredPath {
+  readonly path: string;
+  readonly role: PathRole;
+  /** Unique within the workload and stable over time: `data`, `wal`, `tablespace-16390`, `main.db`. */
+  readonly name: string;
+  readonly kind: 'directory' | 'file';
+  readonly companions: readonly string[];
+  /** What below a directory recovery does not need, as paths relative to it. Recorded in the evidence. */
+  readonly leftOut: readonly LeftOut[];
+}
+
+/** `match: 'contents'` leaves a directory itself in place but not what is below it. */
+export interface LeftOut {
+  readonly relative: string;
+  readonly match: 'entry' | 'contents';
+  readonly why: string;
+}
+
+/** One layer of a storage stack. */
+export interface StorageLayer {
+  readonly type: 'mount' | 'filesystem' | 'subvolume' | 'lv' | 'md' | 'crypt' | 'partition' | 'loop' | 'disk' | 'other';
+  readonly name: string;
+  readonly details: Readonly<Record<string, string>>;
+}
+
+/** From a path down to its lowest volume; `layers[0]` is the mount. */
+export interface StorageStack {
+  readonly path: string;
+  /** Where the file system is mounted, and the absolute path of `path` in it. */
+  readonly mountPoint: string;
+  readonly device: string;
+  readonly fileSystem: string;
+  readonly layers: readonly StorageLayer[];
+}
+
+/** What one provider can cut by one command. Plain data: it goes into the intent journal and the evidence. */
+export interface Volume {
+  /** Unique and stable: provider, device and place. */
+  readonly id: string;
+  readonly provider: string;
+  /** Names of the required paths (RequiredPath.name) that this volume holds. */
+  readonly holds: readonly string[];
+  readonly details: Readonly<Record<string, string>>;
+}
+
+/** Identity of a snapshot that is ours: known before it is cut, so that a dead run's snapshot can be found and deleted. */
+export interface SnapshotRef {
+  readonly provider: string;
+  readonly volume: string;
+  /** `stillpoint-<run id>`: own tag and run id. */
+  readonly label: string;
+  /** Where the provider puts it (a path, a snapshot id that the provider derives from the label...). */
+  readonly at: string;
+}

@@ -1,0 +1,56 @@
+import type { z } from 'zod';
+import type { Clock } from '../platform/clock.ts';
+import type { Exec } from '../platform/exec.ts';
+import type { Logger } from '../platform/logger.ts';
+import type { Application } from './application.ts';
+import type { BlobStore } from './blob-store.ts';
+import type { Host } from './host.ts';
+import type { SnapshotProvider } from './snapshot-provider.ts';
+
+/** What an adapter may use of the outside world. Tests hand in scripted ones. */
+export interface Platform {
+  readonly exec: Exec;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly host: Host;
+  /** Directory of Stillpoint's own state; never on a disk that is frozen. */
+  readonly stateDirectory: string;
+}
+
+/** How an adapter enters the registry. `config` is its part of the configuration file: every key with `.describe()`. */
+export interface ApplicationModule<C> {
+  readonly kind: string;
+  readonly config: z.ZodType<C>;
+  /** `secret` resolves a password setting to its value, at the time of the call. */
+  create(config: C, workload: string, platform: Platform, secret: SecretReader): Application;
+  /** Looks for engines of this kind on this machine, for `init`. Changes nothing; finding nothing is no error. */
+  discover?(platform: Platform, signal: AbortSignal): Promise<readonly Discovered[]>;
+}
+
+export interface Discovered {
+  readonly name: string;
+  /** The value of the `application.<kind>` key in the written file. */
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly said: string;
+}
+
+export interface SnapshotModule<C> {
+  readonly kind: string;
+  readonly config: z.ZodType<C>;
+  create(config: C, platform: Platform): SnapshotProvider;
+}
+
+export interface StoreModule<C> {
+  readonly kind: string;
+  readonly config: z.ZodType<C>;
+  create(config: C, platform: Platform): BlobStore;
+}
+
+/** A secret comes from a file, an environment variable or a command; never from the configuration itself. */
+export interface SecretSource {
+  readonly file?: string | undefined;
+  readonly env?: string | undefined;
+  readonly command?: readonly string[] | undefined;
+}
+
+export type SecretReader = (source: SecretSource) => Promise<string>;
