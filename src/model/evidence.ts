@@ -48,6 +48,7 @@ export interface HoldEvidence {
     readonly said: string;
     readonly at: Moment;
     readonly by: HoldEnd;
+    readonly spans: readonly CommandSpan[];
   };
   readonly journal?: JournalSpan;
   /** Names of the journal files that were really collected into the point. */

@@ -21,6 +21,11 @@ export interface LeftOut {
   readonly relative: string;
   readonly match: 'entry' | 'contents';
   readonly why: string;
+  /**
+   * True: left out only from a copy that a hold made recoverable without it (old WAL under backup mode, where the WAL from start to
+   * stop is collected apart). A crash-consistent copy needs it.
+   */
+  readonly onlyHeld?: boolean;
 }
 
 /** One layer of a storage stack. */

@@ -1,0 +1,107 @@
+/** Entry of the guard and of its sentinel: `node main.ts guard|sentinel`, with the spec as the first line of standard input. */
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { applications } from '../adapters/registry.ts';
+import { localHost } from '../adapters/host/local/host.ts';
+import { systemClock } from '../platform/clock.ts';
+import { systemExec } from '../platform/exec.ts';
+import { silent } from '../platform/logger.ts';
+import { self } from '../platform/process.ts';
+import { readSecret } from '../platform/secrets.ts';
+import type { Application } from '../ports/application.ts';
+import { runGuard, type SentinelLine } from './guard.ts';
+import type { GuardSpec, SentinelSpec } from './protocol.ts';
+import { runSentinel } from './sentinel.ts';
+
+const sentinelStartMs = 10_000;
+
+function applicationOf(spec: GuardSpec): Application {
+  const module = applications.find((each) => each.kind === spec.application.kind);
+  if (module === undefined) throw new Error(`no application adapter is called ${spec.application.kind}`);
+  const platform = {
+    exec: systemExec,
+    clock: systemClock,
+    log: silent,
+    host: localHost(systemExec),
+    stateDirectory: spec.stateDirectory,
+  };
+  return module.create(spec.application.config, spec.workload, platform, (source) => readSecret(source, systemExec));
+}
+
+async function startSentinel(spec: GuardSpec): Promise<SentinelLine> {
+  const child = systemExec.start({
+    argv: [process.execPath, fileURLToPath(import.meta.url), 'sentinel'],
+    cwd: '/',
+    detached: true,
+  });
+  child.write(`${JSON.stringify({ guard: self(), spec } satisfies SentinelSpec)}\n`);
+  await child.firstLine((line) => line === 'ready', sentinelStartMs);
+  let alive = true;
+  void child.exited.then(() => {
+    alive = false;
+  });
+  return {
+    pid: child.pid,
+    alive: () => alive,
+    armed: (deadlineMonoMs) => child.write(`${JSON.stringify({ armed: deadlineMonoMs })}\n`),
+    thawed: () => {
+      child.write(`${JSON.stringify({ thawed: true })}\n`);
+      child.closeInput();
+    },
+  };
+}
+
+async function firstLine(): Promise<string> {
+  const lines = createInterface({ input: process.stdin });
+  const line = await new Promise<string>((resolve, reject) => {
+    lines.once('line', resolve);
+    lines.once('close', () => reject(new Error('no spec on standard input')));
+  });
+  return line;
+}
+
+async function main(): Promise<void> {
+  // A hold must outlive the terminal that it was started from.
+  process.on('SIGHUP', () => undefined);
+  process.on('SIGINT', () => undefined);
+  // The flow may be gone: a broken pipe on either stream must not end the guard.
+  process.stdout.on('error', () => undefined);
+  process.stderr.on('error', () => undefined);
+  const role = process.argv[2];
+  if (role === 'guard') {
+    const spec = JSON.parse(await firstLine()) as GuardSpec;
+    process.stdin.destroy();
+    const application = applicationOf(spec);
+    const sentinel = await startSentinel(spec);
+    await runGuard(spec, application, sentinel, systemClock, () => process.stdout.write('ready\n'));
+    process.exit(0);
+  }
+  if (role === 'sentinel') {
+    // Lines after the first belong to the watch, so the first is cut off by hand.
+    const { spec, rest } = await sentinelInput();
+    process.stdout.write('ready\n');
+    await runSentinel(spec, applicationOf(spec.spec), systemClock, rest);
+    process.exit(process.exitCode ?? 0);
+  }
+  throw new Error(`unknown role ${String(role)}`);
+}
+
+async function sentinelInput(): Promise<{ spec: SentinelSpec; rest: NodeJS.ReadableStream }> {
+  let text = '';
+  for (;;) {
+    const chunk = await new Promise<Buffer | undefined>((resolve) => {
+      process.stdin.once('readable', () => resolve((process.stdin.read() as Buffer | null) ?? undefined));
+      process.stdin.once('end', () => resolve(undefined));
+    });
+    if (chunk === undefined) throw new Error('no spec on standard input');
+    text += chunk.toString('utf8');
+    const end = text.indexOf('\n');
+    if (end >= 0) {
+      const left = text.slice(end + 1);
+      if (left !== '') process.stdin.unshift(Buffer.from(left));
+      return { spec: JSON.parse(text.slice(0, end)) as SentinelSpec, rest: process.stdin };
+    }
+  }
+}
+
+await main();

@@ -1,0 +1,162 @@
+import { createConnection, type Socket } from 'node:net';
+import type { HoldEnd, FreezeAnswer, HoldToken, MemberObservation, ThawAnswer } from '../model/hold.ts';
+import { StillpointError, errorTable, type ErrorCode } from '../model/errors.ts';
+import type { Moment } from '../model/time.ts';
+import type { ProcessIdentity } from '../platform/process.ts';
+
+/**
+ * How the guard is told what it guards: one JSON line on its standard input, so that nothing of it shows in a process list.
+ * Secrets are not in it, only where they come from.
+ */
+export interface GuardSpec {
+  readonly workload: string;
+  readonly application: { readonly kind: string; readonly config: unknown };
+  readonly token: HoldToken;
+  readonly budgetMs: number;
+  readonly socket: string;
+  readonly stateDirectory: string;
+  /** The guard's result is written here when the hold is over: best effort, never before the thaw. */
+  readonly resultFile: string;
+}
+
+export interface SentinelSpec {
+  readonly guard: ProcessIdentity;
+  readonly spec: GuardSpec;
+}
+
+export interface HoldReport {
+  readonly answer: ThawAnswer;
+  readonly by: HoldEnd;
+}
+
+export interface GuardStatus {
+  readonly phase: 'idle' | 'preparing' | 'ready' | 'freezing' | 'frozen' | 'thawing' | 'thawed';
+  readonly token: HoldToken;
+  readonly budgetMs: number;
+  readonly frozenAt: Moment | null;
+  readonly deadlineMonoMs: number | null;
+  readonly report: HoldReport | null;
+  readonly guard: ProcessIdentity;
+  readonly sentinelPid: number;
+}
+
+/** What the guard does on request, and what it answers. */
+export interface GuardCalls {
+  /** The connection that owns the hold: when it ends, so does the hold (unless `leave` was called). */
+  own: GuardStatus;
+  prepare: null;
+  freeze: { readonly called: Moment; readonly answer: FreezeAnswer };
+  ask: FreezeAnswer;
+  observe: MemberObservation;
+  thaw: HoldReport;
+  /** The hold outlives the owner's connection and ends by `thaw` or at the deadline. */
+  leave: null;
+  status: GuardStatus;
+  /** Closes the engine session; the guard exits once the connection is closed. Thaws before if that was forgotten. */
+  release: null;
+}
+
+export type GuardOp = keyof GuardCalls;
+export const guardOps: readonly GuardOp[] = [
+  'own',
+  'prepare',
+  'freeze',
+  'ask',
+  'observe',
+  'thaw',
+  'leave',
+  'status',
+  'release',
+];
+
+export type GuardReply =
+  | { readonly id: number; readonly value: unknown }
+  | { readonly id: number; readonly error: { readonly code: string; readonly message: string; readonly hint?: string } }
+  | { readonly event: 'ended'; readonly by: HoldEnd };
+
+/** Splits a stream into JSON lines. A line that is not JSON is the caller's protocol error. */
+export function onLines(socket: NodeJS.ReadableStream, receive: (line: string) => void): void {
+  let rest = '';
+  socket.setEncoding('utf8');
+  socket.on('data', (chunk: string) => {
+    const lines = (rest + chunk).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines) if (line !== '') receive(line);
+  });
+}
+
+function isErrorCode(code: string): code is ErrorCode {
+  return Object.hasOwn(errorTable, code);
+}
+
+/** The flow's end of the wire. All waiting calls fail with `guard-lost` when the guard goes away. */
+export class GuardClient {
+  /** Aborts as soon as the hold cannot be trusted any more: it ended, or its guard did. */
+  readonly held: AbortSignal;
+  readonly #socket: Socket;
+  readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
+  readonly #held = new AbortController();
+  #next = 1;
+  #closed = false;
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    this.held = this.#held.signal;
+    onLines(socket, (line) => this.#receive(JSON.parse(line) as GuardReply));
+    socket.on('error', () => undefined); // 'close' follows and carries the consequence
+    socket.on('close', () => this.#lost());
+  }
+
+  static async connect(path: string): Promise<GuardClient> {
+    const socket = createConnection(path);
+    await new Promise<void>((resolve, reject) => {
+      socket.once('connect', resolve);
+      socket.once('error', reject);
+    });
+    return new GuardClient(socket);
+  }
+
+  async call<Op extends GuardOp>(op: Op): Promise<GuardCalls[Op]> {
+    if (this.#closed) throw lost();
+    const id = this.#next++;
+    const answer = new Promise<unknown>((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+    this.#socket.write(`${JSON.stringify({ id, op })}\n`);
+    // The guard is this same program: its answers have the types of GuardCalls.
+    return (await answer) as GuardCalls[Op];
+  }
+
+  close(): void {
+    this.#socket.end();
+  }
+
+  #receive(reply: GuardReply): void {
+    if ('event' in reply) {
+      this.#held.abort(new StillpointError('hold-expired', `the hold was ended by ${reply.by}`));
+      return;
+    }
+    const waiting = this.#waiting.get(reply.id);
+    this.#waiting.delete(reply.id);
+    if (waiting === undefined) return;
+    if ('error' in reply) {
+      const { code, message, hint } = reply.error;
+      waiting.reject(
+        isErrorCode(code) ? new StillpointError(code, message, hint === undefined ? {} : { hint }) : new Error(message),
+      );
+    } else {
+      waiting.resolve(reply.value);
+    }
+  }
+
+  #lost(): void {
+    this.#closed = true;
+    this.#held.abort(lost());
+    for (const waiting of this.#waiting.values()) waiting.reject(lost());
+    this.#waiting.clear();
+  }
+}
+
+function lost(): StillpointError {
+  return new StillpointError('guard-lost', 'the guard went away', {
+    hint: 'run `stillpoint recover`, then the backup again',
+  });
+}

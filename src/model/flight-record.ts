@@ -1,0 +1,70 @@
+import type { Evidence } from './evidence.ts';
+import type { CommandSpan } from './hold.ts';
+import type { HoldSummary } from './point.ts';
+
+interface Interval {
+  readonly start: number;
+  readonly end: number;
+}
+
+/** Length of the union of intervals, clipped to `within`: parallel commands count once. Milliseconds. */
+export function coveredMs(spans: readonly Interval[], within: Interval): number {
+  const clipped = spans
+    .map((span) => ({ start: Math.max(span.start, within.start), end: Math.min(span.end, within.end) }))
+    .filter((span) => span.end > span.start)
+    .sort((a, b) => a.start - b.start);
+  let covered = 0;
+  let reached = within.start;
+  for (const span of clipped) {
+    const from = Math.max(span.start, reached);
+    if (span.end > from) {
+      covered += span.end - from;
+      reached = span.end;
+    }
+  }
+  return covered;
+}
+
+/** Every engine and provider command of the hold and the cut. */
+export function commandSpans(evidence: Evidence): readonly CommandSpan[] {
+  return [
+    ...(evidence.hold?.frozen.spans ?? []),
+    ...(evidence.hold?.askedBeforeThaw?.spans ?? []),
+    ...(evidence.hold?.thawed.spans ?? []),
+    ...evidence.cut.spans,
+  ];
+}
+
+function round(ms: number): number {
+  return Math.round(ms * 1000) / 1000;
+}
+
+/**
+ * The hold in figures. `heldMs` runs from the engine's word that it is frozen to its word that it is thawed; `overheadMs` is what is
+ * left of that when the engine's and the provider's own commands are taken out: our own doing.
+ */
+export function summarizeHold(evidence: Evidence): HoldSummary | null {
+  const hold = evidence.hold;
+  if (hold === null) return null;
+  const within = { start: hold.frozen.at.monoMs, end: hold.thawed.at.monoMs };
+  const heldMs = within.end - within.start;
+  const commands = commandSpans(evidence).map((span) => ({ start: span.startMs, end: span.endMs }));
+  return {
+    frozenAt: hold.frozen.at.wall,
+    cutAt: cutAt(evidence),
+    thawedAt: hold.thawed.at.wall,
+    heldMs: round(heldMs),
+    overheadMs: round(heldMs - coveredMs(commands, within)),
+    budgetMs: hold.budgetMs,
+    heldThroughout: hold.thawed.heldThroughout,
+  };
+}
+
+/** The point's time: when the first volume was cut, since later ones can only hold more. Empty without a cut. */
+export function cutAt(evidence: Evidence): string {
+  let first: { monoMs: number; wall: string } | undefined;
+  for (const cut of evidence.cut.cuts) {
+    if (first === undefined || cut.fixed.monoMs < first.monoMs) first = cut.fixed;
+  }
+  return first?.wall ?? '';
+}

@@ -1,0 +1,49 @@
+import { readFileSync } from 'node:fs';
+import { bootId } from './clock.ts';
+
+/** A process that can be told from a later one with the same pid. Start in clock ticks since boot: proc(5), stat field 22. */
+export interface ProcessIdentity {
+  readonly pid: number;
+  readonly startTicks: string;
+  readonly bootId: string;
+}
+
+/** Undefined when there is no such process (or only its zombie). */
+export function identify(pid: number): ProcessIdentity | undefined {
+  let stat: string;
+  try {
+    stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+  } catch {
+    // No such directory: the process is gone, which is the answer.
+    return undefined;
+  }
+  // The command name may hold blanks and parentheses; the fields that count follow the last one.
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const state = fields[0];
+  const startTicks = fields[19];
+  if (startTicks === undefined || state === 'Z' || state === 'X') return undefined;
+  return { pid, startTicks, bootId: bootId() };
+}
+
+export function isAlive(identity: ProcessIdentity): boolean {
+  const now = identify(identity.pid);
+  return now !== undefined && now.startTicks === identity.startTicks && now.bootId === identity.bootId;
+}
+
+export function self(): ProcessIdentity {
+  const identity = identify(process.pid);
+  if (identity === undefined) throw new Error('/proc does not show this process');
+  return identity;
+}
+
+/** Kills exactly this process: never a later one that got its pid. False when it was gone already. */
+export function killExactly(identity: ProcessIdentity, signal: NodeJS.Signals): boolean {
+  if (!isAlive(identity)) return false;
+  try {
+    process.kill(identity.pid, signal);
+    return true;
+  } catch {
+    // It ended between the look and the signal.
+    return false;
+  }
+}
