@@ -18,6 +18,10 @@ export interface Step<S> {
    * traces are journaled with the last step before that is not quiet.
    */
   readonly quiet?: boolean;
+  /** Its undo comes before all others: a thaw must not wait for a snapshot to be deleted. */
+  readonly undoFirst?: boolean;
+  /** Once it has run, what came before is real: a later failure undoes only what began after it. */
+  readonly commits?: boolean;
 }
 
 /** Called at each transition, `before:freeze`, `after:cut`...; tests stop or kill the process there. */
@@ -59,6 +63,7 @@ export async function runFlow<S>(steps: readonly Step<S>[], state: S, context: F
       });
       await context.fault?.(`after:${step.name}`);
       context.onStep?.(step.name, 'done');
+      if (step.commits === true) begun.length = 0;
       unwritten.push(step.name);
       if (quietAfter(steps, index).length > 0) continue;
       for (const name of unwritten.splice(0))
@@ -89,7 +94,9 @@ function quietAfter<S>(steps: readonly Step<S>[], index: number): readonly Step<
 
 async function undoAll<S>(begun: readonly Step<S>[], state: S, context: FlowContext, failure: unknown): Promise<void> {
   const failures: unknown[] = [];
-  for (const step of begun.toReversed()) {
+  const reversed = begun.toReversed();
+  const urgent = reversed.filter((step) => step.undoFirst === true);
+  for (const step of [...urgent, ...reversed.filter((each) => each.undoFirst !== true)]) {
     if (step.undo === undefined) continue;
     context.onStep?.(step.name, 'undo');
     try {

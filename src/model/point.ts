@@ -16,6 +16,8 @@ export interface Finding {
   /** What was looked at: `amcheck`, `integrity_check`, `canary`... */
   readonly check: string;
   readonly said: string;
+  /** The figure that the check found, where other figures are held against it: for `canary` the last number of an unbroken row. */
+  readonly value?: number;
 }
 
 export interface DrillResult {
@@ -59,6 +61,8 @@ export interface Point {
   readonly member: string;
   readonly role: string;
   readonly epoch: string;
+  /** Which data set this is a state of; a parent must have the same. */
+  readonly identity: string;
   readonly hold: HoldSummary | null;
   readonly volumes: readonly {
     readonly id: string;

@@ -43,6 +43,11 @@ export interface SaveRequest {
    * same times behind.
    */
   readonly parent?: { readonly snapshot: string; readonly cutAt: string };
+  /**
+   * Called once, after all of `entries` is read and before the trees above them and the snapshot are written: what is known only then
+   * (evidence). A throw aborts the save; no snapshot is left.
+   */
+  readonly last?: () => Promise<readonly TreeEntry[]>;
   readonly onProgress?: (progress: Progress) => void;
   readonly signal: AbortSignal;
 }
@@ -61,6 +66,8 @@ export interface SnapshotInfo {
   readonly paths: readonly string[];
   readonly tags: readonly string[];
   readonly hostname: string;
+  /** What `save` reported, from the snapshot's summary; null for snapshots written by others. */
+  readonly bytes: Bytes | null;
 }
 
 export interface NodeInfo {

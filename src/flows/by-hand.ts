@@ -1,0 +1,173 @@
+import { StillpointError, codeOf } from '../model/errors.ts';
+import type { FreezeStatus } from '../model/hold.ts';
+import type { Moment } from '../model/time.ts';
+import type { HoldReport } from '../guard/protocol.ts';
+import { lockWorkload, newRunId, Slot, type Environment, type Workload } from './environment.ts';
+import type { Step } from './flow.ts';
+import { budgetOf } from './group.ts';
+import { Hold, unproven } from './hold.ts';
+import { continueJournal } from './journal.ts';
+import { askGuard, leftHolds, leftResult, refuseLeftHold, thawByGuard } from './recover.ts';
+import { runJournaled } from './run.ts';
+
+export interface Frozen {
+  readonly runId: string;
+  readonly frozenAt: Moment;
+  readonly budgetMs: number;
+  readonly said: string;
+}
+
+interface Freezing {
+  readonly hold: Slot<Hold>;
+  readonly frozen: Slot<Frozen>;
+  readonly runId: string;
+  readonly workload: Workload;
+  readonly environment: Environment;
+}
+
+const freezeSteps: readonly Step<Freezing>[] = [
+  {
+    name: 'locate',
+    run: async (state, signal) => {
+      const { holdKind } = await state.workload.application.locate(signal);
+      if (holdKind === 'none') {
+        throw new StillpointError(
+          'freeze-failed',
+          `workload ${state.workload.name} is configured to be cut without a hold`,
+          { hint: 'there is nothing to freeze: see the application settings of the workload' },
+        );
+      }
+      state.hold.set(
+        new Hold(state.workload, state.environment, state.runId, budgetOf(holdKind, state.workload.budgetMs)),
+      );
+    },
+  },
+  {
+    name: 'prepare',
+    run: (state, _signal, note) => state.hold.get().prepare(note),
+    undo: async (state) => await state.hold.peek()?.release(),
+  },
+  {
+    name: 'freeze',
+    traces: (state) => [state.hold.get().trace],
+    undoFirst: true,
+    run: async (state) => {
+      const hold = state.hold.get();
+      const { answer } = await hold.freeze();
+      if (!answer.frozen) {
+        throw new StillpointError('freeze-failed', `the engine did not freeze: ${answer.said}`, {
+          hint: 'look for long transactions or locks that keep it from freezing',
+        });
+      }
+      state.frozen.set({ runId: state.runId, frozenAt: answer.at, budgetMs: hold.budgetMs, said: answer.said });
+    },
+    undo: async (state) => {
+      await state.hold.peek()?.thaw();
+    },
+  },
+  // From here the guard keeps the hold without us, and thaws at the budget.
+  { name: 'leave', quiet: true, run: async (state) => await state.hold.get().leave() },
+];
+
+/** Freezes and leaves the guard behind: it thaws on `thawByHand` or when the budget is used up, whichever is first. */
+export async function freezeByHand(workload: Workload, environment: Environment, signal: AbortSignal): Promise<Frozen> {
+  const lock = await lockWorkload(environment, workload.name);
+  try {
+    await refuseLeftHold(workload, environment);
+    const runId = newRunId(environment.clock);
+    const state: Freezing = { hold: new Slot('hold'), frozen: new Slot('frozen'), runId, workload, environment };
+    return await runJournaled(
+      {
+        runId,
+        flow: 'freeze',
+        workload: workload.name,
+        steps: freezeSteps,
+        state,
+        signal,
+        staysOpen: true,
+        result: (done) => done.frozen.get(),
+        outcomeOf: () => 'complete',
+      },
+      environment,
+    );
+  } finally {
+    lock.release();
+  }
+}
+
+export interface ThawedByHand {
+  readonly runId: string | null;
+  /** Null when no hold of ours was in force. */
+  readonly report: HoldReport | null;
+  /** True only if the freeze lasted until this very thaw. */
+  readonly heldThroughout: boolean;
+}
+
+/** Ends a hold left by `freezeByHand`. Nothing to thaw is success. Throws `thaw-unproven`. */
+export async function thawByHand(workload: Workload, environment: Environment): Promise<ThawedByHand> {
+  let result: ThawedByHand = { runId: null, report: null, heldThroughout: false };
+  for (const left of await leftHolds(environment, workload.name)) {
+    const report =
+      (await thawByGuard(left.socket, environment, 5_000)) ??
+      (await leftResult(left.resultFile)) ??
+      (await thawFromOutside());
+    if (!report.answer.thawed) throw unproven(left.token, report.answer.said);
+    const status = await workload.application.status(left.token);
+    if (status.state === 'frozen') throw unproven(left.token, status.said);
+    const journal = await continueJournal(left.history, environment.stateDirectory);
+    try {
+      await journal.append({ type: 'end', outcome: 'complete', at: environment.clock.now().wall });
+    } finally {
+      await journal.close();
+    }
+    result = { runId: left.token.runId, report, heldThroughout: report.by === 'word' && report.answer.heldThroughout };
+
+    async function thawFromOutside(): Promise<HoldReport> {
+      const answer = await workload.application.thaw(left.token);
+      return { answer: { ...answer, heldThroughout: false }, by: 'recover' };
+    }
+  }
+  return result;
+}
+
+export interface HoldState {
+  readonly state: FreezeStatus['state'];
+  readonly said: string;
+  readonly holds: readonly {
+    readonly runId: string;
+    readonly phase: string;
+    readonly frozenAt: string | null;
+    readonly leftMs: number | null;
+  }[];
+  /** Another run of this workload is at work on this machine. */
+  readonly busy: boolean;
+}
+
+/** What the guards and the engine say. Changes nothing. */
+export async function statusOf(workload: Workload, environment: Environment): Promise<HoldState> {
+  const holds: HoldState['holds'][number][] = [];
+  let engine: FreezeStatus = { state: 'thawed', said: 'no hold of ours is in force' };
+  for (const left of await leftHolds(environment, workload.name)) {
+    const guard = await askGuard(left.socket, environment);
+    const leftMs =
+      guard?.deadlineMonoMs == null ? null : Math.max(0, guard.deadlineMonoMs - environment.clock.monoMs());
+    holds.push({
+      runId: left.token.runId,
+      phase: guard?.phase ?? 'guard gone',
+      frozenAt: guard?.frozenAt?.wall ?? null,
+      leftMs,
+    });
+    engine = await workload.application.status(left.token);
+  }
+  return { ...engine, holds, busy: await isBusy(workload, environment) };
+}
+
+async function isBusy(workload: Workload, environment: Environment): Promise<boolean> {
+  try {
+    (await lockWorkload(environment, workload.name)).release();
+    return false;
+  } catch (error) {
+    if (codeOf(error) === 'workload-busy') return true;
+    throw error;
+  }
+}

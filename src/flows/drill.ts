@@ -1,0 +1,157 @@
+import { chmod, mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { StillpointError } from '../model/errors.ts';
+import type { Evidence } from '../model/evidence.ts';
+import type { DrillResult, Finding, Point } from '../model/point.ts';
+import { lockWorkload, newRunId, Slot, type Environment, type Workload } from './environment.ts';
+import type { Step } from './flow.ts';
+import { copyOf, makeScratch, placeUnder, prepareRestore, type PreparedRestore } from './restore.ts';
+import { runJournaled } from './run.ts';
+
+export interface DrillRequest {
+  readonly point: Point;
+  /** Where the copy is made; undefined: below the state directory. */
+  readonly directory: string | undefined;
+  readonly signal: AbortSignal;
+}
+
+class Drill {
+  readonly runId: string;
+  readonly workload: Workload;
+  readonly environment: Environment;
+  readonly request: DrillRequest;
+  readonly directory: string;
+  readonly prepared = new Slot<PreparedRestore>('prepared');
+  readonly scratch = new Slot<string>('scratch');
+  readonly findings: Finding[] = [];
+  readonly beganMs: number;
+  rtoMs: number | null = null;
+
+  constructor(workload: Workload, environment: Environment, request: DrillRequest) {
+    this.runId = newRunId(environment.clock);
+    this.workload = workload;
+    this.environment = environment;
+    this.request = request;
+    this.directory = join(request.directory ?? join(environment.stateDirectory, 'drill'), this.runId);
+    this.beganMs = environment.clock.monoMs();
+  }
+}
+
+export const drillSteps: readonly Step<Drill>[] = [
+  { name: 'plan', run: plan },
+  {
+    name: 'restore',
+    traces: (drill) => [{ kind: 'directory', path: drill.directory }],
+    run: restoreCopy,
+    undo: removeCopy,
+  },
+  { name: 'verify', run: verify },
+  { name: 'record', run: record, commits: true },
+  { name: 'clean-up', run: removeCopy },
+];
+
+/**
+ * Restores a point into a directory of its own, starts the engine on it, asks it questions, and throws the copy away. A failed drill is
+ * a result, recorded with the point; only a drill that could not be held throws.
+ */
+export async function drill(workload: Workload, environment: Environment, request: DrillRequest): Promise<DrillResult> {
+  const lock = await lockWorkload(environment, `${workload.name}.drill`);
+  try {
+    const state = new Drill(workload, environment, request);
+    return await runJournaled(
+      {
+        runId: state.runId,
+        flow: 'drill',
+        workload: workload.name,
+        steps: drillSteps,
+        state,
+        signal: request.signal,
+        result: resultOf,
+        outcomeOf: (result) => (result.outcome === 'passed' ? 'complete' : 'degraded'),
+      },
+      environment,
+    );
+  } finally {
+    lock.release();
+  }
+}
+
+function resultOf(state: Drill): DrillResult {
+  const failed = state.findings.some((finding) => finding.severity === 'error');
+  return {
+    at: state.environment.clock.now().wall,
+    rtoMs: state.rtoMs,
+    outcome: failed ? 'failed' : 'passed',
+    findings: state.findings,
+  };
+}
+
+async function plan(state: Drill): Promise<void> {
+  const { environment, request } = state;
+  state.prepared.set(await prepareRestore(request.point, placeUnder(state.directory), environment));
+  const { bytes } = state.prepared.get().plan;
+  const free = await environment.host.freeBytes(state.directory);
+  if (free < bytes) {
+    throw new StillpointError(
+      'space-short',
+      `the drill needs ${bytes} bytes in ${state.directory}, which has ${free} free`,
+      {
+        hint: 'set drill.directory of the workload to a place with more room',
+      },
+    );
+  }
+}
+
+async function restoreCopy(state: Drill, signal: AbortSignal): Promise<void> {
+  const repository = await state.environment.repository();
+  await mkdir(state.directory, { recursive: true, mode: 0o711 });
+  await repository.restore({
+    snapshot: state.request.point.repositorySnapshot,
+    place: state.prepared.get().place,
+    onProgress: (progress) => state.environment.reporter.progress('restore', progress),
+    signal,
+  });
+  const scratch = await makeScratch();
+  await chmod(scratch, 0o711);
+  state.scratch.set(scratch);
+  const copy = copyOf(state.prepared.get().record, placeUnder(state.directory), scratch);
+  await state.workload.application.adopt?.(copy);
+}
+
+async function verify(state: Drill, signal: AbortSignal): Promise<void> {
+  const { record } = state.prepared.get();
+  const copy = copyOf(record, placeUnder(state.directory), state.scratch.get());
+  for await (const finding of state.workload.application.verify(copy, signal)) {
+    // The engine answers: from here on the restored data can be used.
+    if (finding.check === 'start') state.rtoMs = Math.round(state.environment.clock.monoMs() - state.beganMs);
+    state.findings.push(finding);
+    state.environment.reporter.finding(finding);
+  }
+  state.rtoMs ??= Math.round(state.environment.clock.monoMs() - state.beganMs);
+  const lost = lostCanary(record.evidence, state.findings);
+  if (lost !== undefined) state.findings.push(lost);
+}
+
+/** What the engine had acknowledged before the cut must be in the copy, unbroken. Pure. */
+export function lostCanary(evidence: Pick<Evidence, 'canary'>, findings: readonly Finding[]): Finding | undefined {
+  const expected = evidence.canary?.acknowledged;
+  if (expected === undefined || expected === 0) return undefined;
+  const seen = findings.find((finding) => finding.check === 'canary')?.value ?? 0;
+  if (seen >= expected) return undefined;
+  return {
+    severity: 'error',
+    check: 'canary',
+    said: `number ${expected} was acknowledged before the cut, and the copy ends at ${seen}`,
+    value: seen,
+  };
+}
+
+async function record(state: Drill): Promise<void> {
+  (await state.environment.catalog()).addDrill(state.request.point.id, resultOf(state));
+}
+
+async function removeCopy(state: Drill): Promise<void> {
+  const scratch = state.scratch.peek();
+  if (scratch !== undefined) await rm(scratch, { recursive: true, force: true });
+  await rm(state.directory, { recursive: true, force: true });
+}

@@ -1,0 +1,98 @@
+import { StillpointError } from '../model/errors.ts';
+import type { GroupCut } from '../model/evidence.ts';
+import type { HoldKind } from '../model/hold.ts';
+import type { SnapshotRef, Volume } from '../model/storage.ts';
+import type { Located } from '../ports/application.ts';
+import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
+
+/** The volumes that one provider cuts. */
+export interface Part {
+  readonly provider: SnapshotProvider;
+  readonly volumes: readonly Volume[];
+}
+
+/** All volumes that recovery needs. */
+export interface Group {
+  readonly parts: readonly Part[];
+  readonly volumes: readonly Volume[];
+  readonly atomicity: GroupCut['atomicity'];
+  readonly how: string;
+}
+
+/**
+ * Finds a provider for every path that recovery needs. Refuses when one is left over, or when the volumes cannot be cut at one
+ * instant and there is no hold that makes up for it (DESIGN rules 7 and 8).
+ */
+export async function locateGroup(
+  located: Located,
+  providers: readonly SnapshotProvider[],
+  signal: AbortSignal,
+): Promise<Group> {
+  const parts: Part[] = [];
+  let left = located.paths;
+  for (const provider of providers) {
+    if (left.length === 0) break;
+    if (provider.needs === 'hold' && located.holdKind === 'none') continue;
+    const volumes = await provider.locate(left, signal);
+    if (volumes.length === 0) continue;
+    parts.push({ provider, volumes });
+    const held = new Set(volumes.flatMap((volume) => volume.holds));
+    left = left.filter((path) => !held.has(path.name));
+  }
+  if (left.length > 0) {
+    const names = left.map((path) => `${path.role} ${path.path}`).join(', ');
+    throw new StillpointError(
+      'path-outside-group',
+      `recovery needs ${names}, which no snapshot provider of this workload can cut`,
+      {
+        hint:
+          located.holdKind === 'none'
+            ? 'without a hold only a provider that cuts all volumes at one instant will do: put the data on one btrfs subvolume, or use the hold'
+            : 'set `storage: auto`, or add a provider for that path to the list under `storage`',
+        details: { paths: left.map((path) => path.path) },
+      },
+    );
+  }
+  const { atomicity, how } = atomicityOf(parts);
+  if (located.holdKind === 'none' && atomicity === 'sequential') {
+    throw new StillpointError(
+      'hold-not-covering',
+      `without a hold all volumes must be cut at one instant, and they are not: ${how}`,
+      {
+        hint: 'use the hold of the engine, or put all of its files on one volume',
+      },
+    );
+  }
+  return { parts, volumes: parts.flatMap((part) => part.volumes), atomicity, how };
+}
+
+function atomicityOf(parts: readonly Part[]): { readonly atomicity: GroupCut['atomicity']; readonly how: string } {
+  const [only] = parts;
+  if (only !== undefined && parts.length === 1) return only.provider.atomicity(only.volumes);
+  return { atomicity: 'sequential', how: `${parts.length} providers cut one after the other` };
+}
+
+export function refsOf(group: Group, label: string): readonly SnapshotRef[] {
+  return group.parts.flatMap((part) => part.provider.refs(part.volumes, label));
+}
+
+/** Cuts all parts at the same time. If one fails the others are waited for, so that undoing finds them finished. */
+export async function cutGroup(group: Group, label: string, signal: AbortSignal): Promise<GroupCut> {
+  const results = await Promise.allSettled(group.parts.map((part) => part.provider.cut(part.volumes, label, signal)));
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+  const cuts = results.filter((result) => result.status === 'fulfilled').map((result) => result.value);
+  const [only] = cuts;
+  if (only !== undefined && cuts.length === 1) return only;
+  return {
+    atomicity: 'sequential',
+    how: group.how,
+    cuts: cuts.flatMap((cut) => cut.cuts),
+    spans: cuts.flatMap((cut) => cut.spans),
+  };
+}
+
+/** A hold that stops writers must be short; one that does not may last as long as a copy takes. */
+export function budgetOf(kind: HoldKind, configured: number | undefined): number {
+  return configured ?? (kind === 'copy-rules' ? 30 * 60_000 : 5_000);
+}

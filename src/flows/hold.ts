@@ -1,0 +1,180 @@
+import { join } from 'node:path';
+import { mkdir } from 'node:fs/promises';
+import { StillpointError, codeOf } from '../model/errors.ts';
+import type { FreezeAnswer, HoldToken, MemberObservation } from '../model/hold.ts';
+import type { Moment } from '../model/time.ts';
+import { launchGuard } from '../guard/launch.ts';
+import type { GuardClient, GuardSpec, HoldReport } from '../guard/protocol.ts';
+import { killExactly, type ProcessIdentity } from '../platform/process.ts';
+import type { Environment, Workload } from './environment.ts';
+import type { Trace } from './journal.ts';
+
+/** The guard and the sentinel have had their deadlines when this much more has passed; then the flow acts itself. */
+const patienceMs = 1_500;
+
+/** Where a run's guard listens and leaves its result. */
+export function holdPlaces(
+  stateDirectory: string,
+  runId: string,
+): { readonly directory: string; readonly socket: string; readonly resultFile: string } {
+  const directory = join(stateDirectory, 'holds');
+  return { directory, socket: join(directory, `${runId}.sock`), resultFile: join(directory, `${runId}.json`) };
+}
+
+/**
+ * The flow's end of one hold. The guard owns the freeze; this asks it, and is the third party that thaws when guard and sentinel have
+ * both failed.
+ */
+export class Hold {
+  readonly token: HoldToken;
+  readonly budgetMs: number;
+  readonly #workload: Workload;
+  readonly #environment: Environment;
+  readonly #spec: GuardSpec;
+  #client: GuardClient | undefined;
+  #guard: ProcessIdentity | undefined;
+  #mayBeFrozen = false;
+  #report: HoldReport | undefined;
+
+  constructor(workload: Workload, environment: Environment, runId: string, budgetMs: number) {
+    this.#workload = workload;
+    this.#environment = environment;
+    this.budgetMs = budgetMs;
+    this.token = {
+      runId,
+      workload: workload.name,
+      engine: workload.application.engine,
+      identity: `stillpoint:${runId}`,
+    };
+    const places = holdPlaces(environment.stateDirectory, runId);
+    this.#spec = {
+      workload: workload.name,
+      application: workload.applicationSpec,
+      token: this.token,
+      budgetMs,
+      socket: places.socket,
+      stateDirectory: environment.stateDirectory,
+      resultFile: places.resultFile,
+    };
+  }
+
+  get trace(): Trace {
+    return { kind: 'hold', token: this.token, socket: this.#spec.socket, resultFile: this.#spec.resultFile };
+  }
+
+  get report(): HoldReport | undefined {
+    return this.#report;
+  }
+
+  /** Starts guard and sentinel and lets them connect and prepare. Slow, and before the hold. */
+  async prepare(note: (trace: Trace) => Promise<void>): Promise<void> {
+    await mkdir(holdPlaces(this.#environment.stateDirectory, this.token.runId).directory, {
+      recursive: true,
+      mode: 0o700,
+    });
+    const { client, status } = await launchGuard(this.#spec, this.#environment.exec);
+    this.#client = client;
+    this.#guard = status.guard;
+    await note({ kind: 'guard', process: status.guard });
+    await client.call('prepare');
+  }
+
+  async freeze(): Promise<{ readonly called: Moment; readonly answer: FreezeAnswer }> {
+    this.#mayBeFrozen = true;
+    return await this.#connected().call('freeze');
+  }
+
+  async ask(): Promise<FreezeAnswer> {
+    return await this.#connected().call('ask');
+  }
+
+  async observe(): Promise<MemberObservation> {
+    return await this.#connected().call('observe');
+  }
+
+  /** Aborts when the hold ends or the guard dies. */
+  get held(): AbortSignal {
+    return this.#connected().held;
+  }
+
+  /** Leaves the guard behind, frozen: it thaws on `stillpoint thaw` or at the deadline. */
+  async leave(): Promise<void> {
+    await this.#connected().call('leave');
+    this.#client?.close();
+    this.#mayBeFrozen = false;
+  }
+
+  /**
+   * Ends the hold, whatever state it is in; takes no cancellation. Asks the guard, and when that is dead or does not answer in time,
+   * the engine itself. Throws `thaw-unproven` when nobody can prove the thaw. Idempotent.
+   */
+  async thaw(): Promise<HoldReport> {
+    if (this.#report !== undefined) return this.#report;
+    const report = (await this.#thawByGuard()) ?? (await this.#thawOurselves());
+    this.#mayBeFrozen = !report.answer.thawed;
+    if (!report.answer.thawed) throw unproven(this.token, report.answer.said);
+    this.#report = report;
+    return report;
+  }
+
+  /** Lets the guard go. Thaws before, if need be. */
+  async release(): Promise<void> {
+    const client = this.#client;
+    if (client === undefined) return;
+    try {
+      if (this.#mayBeFrozen) await this.thaw();
+      await this.#inTime(client.call('release'), 10_000);
+    } catch (error) {
+      // A guard that is gone has nothing left to release; a thaw that cannot be proved is not to be swallowed.
+      if (codeOf(error) !== 'guard-lost') throw error;
+    } finally {
+      client.close();
+      this.#client = undefined;
+    }
+  }
+
+  async #thawByGuard(): Promise<HoldReport | undefined> {
+    const client = this.#client;
+    if (client === undefined) return undefined;
+    try {
+      return await this.#inTime(client.call('thaw'), this.budgetMs + patienceMs);
+    } catch (error) {
+      if (codeOf(error) !== 'guard-lost') throw error;
+      return undefined;
+    }
+  }
+
+  async #thawOurselves(): Promise<HoldReport> {
+    // A stopped guard may hold a session that the engine believes in: without its process the session ends.
+    if (this.#guard !== undefined) killExactly(this.#guard, 'SIGKILL');
+    const answer = await this.#workload.application.thaw(this.token);
+    return { answer: { ...answer, heldThroughout: false }, by: 'flow' };
+  }
+
+  /** A guard that does not answer in time counts as lost. */
+  async #inTime<T>(call: Promise<T>, ms: number): Promise<T> {
+    let cancel = (): void => undefined;
+    const late = new Promise<never>((_resolve, reject) => {
+      cancel = this.#environment.clock.after(ms, () =>
+        reject(new StillpointError('guard-lost', 'the guard does not answer')),
+      );
+    });
+    try {
+      return await Promise.race([call, late]);
+    } finally {
+      cancel();
+    }
+  }
+
+  #connected(): GuardClient {
+    if (this.#client === undefined) throw new Error('the guard was not started');
+    return this.#client;
+  }
+}
+
+export function unproven(token: HoldToken, said: string): StillpointError {
+  return new StillpointError('thaw-unproven', `it could not be proved that ${token.workload} is thawed: ${said}`, {
+    hint: `ask the engine: \`stillpoint status ${token.workload}\`; then \`stillpoint recover\``,
+    details: { token },
+  });
+}

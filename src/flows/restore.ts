@@ -1,0 +1,276 @@
+import { existsSync } from 'node:fs';
+import { lstat, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { dirname, join, resolve } from 'node:path';
+import { tmpdir } from 'node:os';
+import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
+import type { Point, PointRecord } from '../model/point.ts';
+import type { RequiredPath } from '../model/storage.ts';
+import type { Copy } from '../ports/application.ts';
+import type { Progress, RestorePlan } from '../repository/api.ts';
+import { lockWorkload, newRunId, Slot, type Environment, type Workload } from './environment.ts';
+import type { Step } from './flow.ts';
+import { readRecord, recordPath } from './record.ts';
+import { runJournaled } from './run.ts';
+
+export type RestoreTarget = { readonly kind: 'directory'; readonly path: string } | { readonly kind: 'in-place' };
+
+export interface RestoreRequest {
+  readonly point: Point;
+  readonly target: RestoreTarget;
+  readonly signal: AbortSignal;
+}
+
+export interface RestoreResult {
+  readonly runId: string;
+  readonly point: string;
+  readonly files: number;
+  readonly bytes: number;
+  readonly tookMs: number;
+  /** Every required path and where it lies now. */
+  readonly paths: readonly { readonly name: string; readonly original: string; readonly at: string }[];
+  /** In place: where the former files were moved. Moving them back undoes the restore. */
+  readonly movedAside: readonly { readonly from: string; readonly to: string }[];
+}
+
+/** A point opened for restoring: what it holds and what would be written where. Nothing is touched yet. */
+export interface PreparedRestore {
+  readonly record: PointRecord;
+  readonly plan: RestorePlan;
+  readonly place: (original: string) => string | undefined;
+}
+
+/** Everything under the required paths; our own record stays in the repository. */
+function placer(
+  required: readonly RequiredPath[],
+  into: (original: string) => string,
+): (original: string) => string | undefined {
+  const roots = required.flatMap((path) => [path.path, ...path.companions]);
+  return (original) => {
+    if (original === dirname(recordPath) || original === recordPath) return undefined;
+    const wanted = roots.some(
+      (root) =>
+        original === root || original.startsWith(`${root}/`) || root.startsWith(`${original === '/' ? '' : original}/`),
+    );
+    return wanted ? into(original) : undefined;
+  };
+}
+
+export function placeUnder(directory: string): (original: string) => string {
+  return (original) => (original === '/' ? directory : directory + original);
+}
+
+/** Plans first: what is missing is named before anything is touched. Throws `point-incomplete`. */
+export async function prepareRestore(
+  point: Point,
+  into: (original: string) => string,
+  environment: Environment,
+): Promise<PreparedRestore> {
+  const repository = await environment.repository();
+  const record = await readRecord(repository, point.repositorySnapshot);
+  const place = placer(record.evidence.required, into);
+  const plan = await repository.plan(point.repositorySnapshot, place);
+  if (plan.missing.length > 0) {
+    const some = plan.missing.slice(0, 5).join('; ');
+    throw new StillpointError(
+      'point-incomplete',
+      `point ${point.id} cannot be restored whole: ${some}${plan.missing.length > 5 ? ` and ${plan.missing.length - 5} more` : ''}`,
+      {
+        hint: 'run `stillpoint repo check --read-data` to see which points are hit, and choose another with `stillpoint points`',
+        details: { missing: plan.missing },
+      },
+    );
+  }
+  return { record, plan, place };
+}
+
+export function copyOf(record: PointRecord, into: (original: string) => string, scratch: string): Copy {
+  return { at: into, required: record.evidence.required, facts: record.evidence.engine.facts, scratch };
+}
+
+/** Short, for Unix sockets have paths of at most 107 bytes. Open to the engine's own user, who must get in. */
+export async function makeScratch(): Promise<string> {
+  return await mkdtemp(join(tmpdir(), 'sp-'));
+}
+
+class Restore {
+  readonly runId: string;
+  readonly prepared = new Slot<PreparedRestore>('prepared');
+  readonly written = new Slot<{ readonly bytes: number; readonly files: number }>('written');
+  readonly movedAside: { readonly from: string; readonly to: string }[] = [];
+  readonly into: (original: string) => string;
+  readonly beganMs: number;
+  readonly workload: Workload;
+  readonly environment: Environment;
+  readonly request: RestoreRequest;
+  tookMs = 0;
+
+  constructor(workload: Workload, environment: Environment, request: RestoreRequest) {
+    this.runId = newRunId(environment.clock);
+    this.workload = workload;
+    this.environment = environment;
+    this.request = request;
+    this.beganMs = environment.clock.monoMs();
+    this.into = request.target.kind === 'directory' ? placeUnder(resolve(request.target.path)) : (original) => original;
+  }
+
+  get required(): readonly RequiredPath[] {
+    return this.prepared.get().record.evidence.required;
+  }
+}
+
+export const restoreSteps: readonly Step<Restore>[] = [
+  { name: 'plan', run: plan },
+  { name: 'make-room', run: makeRoom, undo: putBack },
+  { name: 'write', run: write },
+  { name: 'adopt', run: adopt, commits: true },
+];
+
+/** Restores a point beside the original, or in its place with the former files kept aside. On failure nothing is left and all is back. */
+export async function restore(
+  workload: Workload,
+  environment: Environment,
+  request: RestoreRequest,
+): Promise<RestoreResult> {
+  const lock = await lockWorkload(environment, workload.name);
+  try {
+    const state = new Restore(workload, environment, request);
+    return await runJournaled(
+      {
+        runId: state.runId,
+        flow: 'restore',
+        workload: workload.name,
+        steps: restoreSteps,
+        state,
+        signal: request.signal,
+        result: resultOf,
+        outcomeOf: () => 'complete',
+      },
+      environment,
+    );
+  } finally {
+    lock.release();
+  }
+}
+
+function resultOf(state: Restore): RestoreResult {
+  return {
+    runId: state.runId,
+    point: state.request.point.id,
+    ...state.written.get(),
+    tookMs: state.tookMs,
+    paths: state.required.map((path) => ({ name: path.name, original: path.path, at: state.into(path.path) })),
+    movedAside: state.movedAside,
+  };
+}
+
+async function plan(state: Restore, signal: AbortSignal): Promise<void> {
+  const { environment, request, workload } = state;
+  if (request.target.kind === 'directory') await refuseNotEmpty(resolve(request.target.path));
+  state.prepared.set(await prepareRestore(request.point, state.into, environment));
+  const { bytes } = state.prepared.get().plan;
+  const where =
+    request.target.kind === 'directory' ? resolve(request.target.path) : dirname(state.required[0]?.path ?? '/');
+  const free = await environment.host.freeBytes(where);
+  if (free < bytes) {
+    throw new StillpointError('space-short', `the restore needs ${bytes} bytes in ${where}, which has ${free} free`, {
+      hint: 'choose another --target, or free space',
+    });
+  }
+  if (request.target.kind === 'in-place' && (await workload.application.running?.(signal)) === true) {
+    throw new StillpointError(
+      'engine-running',
+      `${workload.application.engine} still runs on the files that would be replaced`,
+      {
+        hint: 'stop it first, or restore to a directory beside it with --target DIR',
+      },
+    );
+  }
+}
+
+export async function refuseNotEmpty(directory: string): Promise<void> {
+  try {
+    if ((await readdir(directory)).length === 0) return;
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return;
+    throw new StillpointError('io', `the target ${directory} cannot be read: ${messageOf(error)}`, {
+      hint: 'give a directory with --target',
+      cause: error,
+    });
+  }
+  throw new StillpointError('target-not-empty', `the target ${directory} holds files already`, {
+    hint: 'give an empty or new directory with --target',
+  });
+}
+
+async function makeRoom(
+  state: Restore,
+  _signal: AbortSignal,
+  note: Parameters<Step<Restore>['run']>[2],
+): Promise<void> {
+  if (state.request.target.kind === 'directory') {
+    const target = resolve(state.request.target.path);
+    if (!existsSync(target)) await note({ kind: 'directory', path: target });
+    // Open for the engine's own user, who must reach its files below.
+    await mkdir(target, { recursive: true, mode: 0o711 });
+    return;
+  }
+  for (const path of state.required) {
+    for (const from of [path.path, ...path.companions]) {
+      if (!(await exists(from))) continue;
+      const to = `${from}.before-${state.runId}`;
+      await note({ kind: 'renamed', from, to });
+      try {
+        await rename(from, to);
+      } catch (error) {
+        throw new StillpointError('io', `${from} cannot be moved aside: ${messageOf(error)}`, {
+          hint: 'a mount point cannot be replaced in place: restore with --target DIR and swap by hand',
+          cause: error,
+        });
+      }
+      state.movedAside.push({ from, to });
+    }
+  }
+}
+
+async function exists(path: string): Promise<boolean> {
+  return await lstat(path).then(
+    () => true,
+    () => false,
+  );
+}
+
+/** A half-written restore goes; what was moved aside comes back. */
+async function putBack(state: Restore): Promise<void> {
+  if (state.request.target.kind === 'directory') {
+    const target = resolve(state.request.target.path);
+    if (state.prepared.peek() === undefined) return;
+    // The target was empty or absent when the run began, so all of it is ours.
+    await rm(target, { recursive: true, force: true });
+    return;
+  }
+  for (const { from, to } of state.movedAside.toReversed()) {
+    await rm(from, { recursive: true, force: true });
+    await rename(to, from);
+  }
+}
+
+async function write(state: Restore, signal: AbortSignal): Promise<void> {
+  const repository = await state.environment.repository();
+  const report = await repository.restore({
+    snapshot: state.request.point.repositorySnapshot,
+    place: state.prepared.get().place,
+    onProgress: (progress: Progress) => state.environment.reporter.progress('restore', progress),
+    signal,
+  });
+  state.written.set(report);
+}
+
+async function adopt(state: Restore): Promise<void> {
+  const scratch = await makeScratch();
+  try {
+    await state.workload.application.adopt?.(copyOf(state.prepared.get().record, state.into, scratch));
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+  state.tookMs = state.environment.clock.monoMs() - state.beganMs;
+}

@@ -1,0 +1,214 @@
+import { StillpointError } from '../model/errors.ts';
+import type { Finding, Level } from '../model/point.ts';
+import type { Located } from '../ports/application.ts';
+import { backupSteps } from './backup.ts';
+import type { Environment, Workload } from './environment.ts';
+import { budgetOf, locateGroup, type Group } from './group.ts';
+import { chooseParent, predict, type Forecast, type ParentChoice } from './predict.ts';
+
+export interface Plan {
+  readonly workload: string;
+  readonly member: Located['member'];
+  readonly engine: { readonly name: string; readonly version: string };
+  readonly holdKind: Located['holdKind'];
+  readonly level: ParentChoice['level'];
+  readonly parent: string | null;
+  readonly volumes: readonly { readonly id: string; readonly provider: string; readonly paths: readonly string[] }[];
+  readonly atomicity: Group['atomicity'];
+  readonly how: string;
+  readonly forecast: Forecast | null;
+  readonly bytes: number;
+  readonly steps: readonly { readonly name: string; readonly does: string }[];
+  /** Why a backup would be refused now; empty = it would run. */
+  readonly refusals: readonly { readonly code: string; readonly said: string; readonly hint: string | null }[];
+  readonly findings: readonly Finding[];
+}
+
+/** What a backup would do now, with its refusals. Touches nothing: no checkpoint, no sync, no directory. */
+export async function planBackup(
+  workload: Workload,
+  environment: Environment,
+  level: Level | undefined,
+  signal: AbortSignal,
+): Promise<Plan> {
+  const refusals: Plan['refusals'][number][] = [];
+  const refused = (error: unknown): undefined => {
+    if (!(error instanceof StillpointError)) throw error;
+    refusals.push({ code: error.code, said: error.message, hint: error.hint ?? null });
+    return undefined;
+  };
+  // Without the engine's own word on its paths there is nothing to plan.
+  const located = await workload.application.locate(signal);
+  const group = await locateGroup(located, workload.providers, signal).catch(refused);
+  const choice = await choose(workload, environment, located, level).catch(refused);
+  const forecast =
+    group === undefined ? undefined : await forecastOf(workload, environment, located, group, signal).catch(refused);
+  const paths = new Map(located.paths.map((path) => [path.name, path.path]));
+  return {
+    workload: workload.name,
+    member: located.member,
+    engine: { name: workload.application.engine, version: located.version },
+    holdKind: located.holdKind,
+    level: choice?.level ?? 'full',
+    parent: choice?.point?.id ?? null,
+    volumes: (group?.volumes ?? []).map((volume) => ({
+      id: volume.id,
+      provider: volume.provider,
+      paths: volume.holds.map((name) => paths.get(name) ?? name),
+    })),
+    atomicity: group?.atomicity ?? 'sequential',
+    how: group?.how ?? 'no group was found',
+    forecast: forecast ?? null,
+    bytes: located.bytes,
+    steps: backupSteps.map((step) => ({
+      name: step.name,
+      does: describe(step.name, workload, located, group, choice),
+    })),
+    refusals,
+    findings: [
+      ...(forecast?.findings ?? []),
+      ...(choice?.degraded === undefined
+        ? []
+        : [{ severity: 'warning' as const, check: 'level', said: choice.degraded }]),
+    ],
+  };
+}
+
+async function choose(
+  workload: Workload,
+  environment: Environment,
+  located: Located,
+  level: Level | undefined,
+): Promise<ParentChoice> {
+  const catalog = await environment.catalog();
+  const repository = await environment.repository();
+  return chooseParent({
+    asked: level,
+    identity: located.identity,
+    points: catalog.points(workload.name),
+    snapshots: new Set((await repository.snapshots()).map((each) => each.id)),
+    nowMs: environment.clock.wallMs(),
+  });
+}
+
+async function forecastOf(
+  workload: Workload,
+  environment: Environment,
+  located: Located,
+  group: Group,
+  signal: AbortSignal,
+): Promise<Forecast> {
+  const history = (await environment.catalog()).holds(workload.name, 10);
+  return await predict({
+    workload,
+    host: environment.host,
+    located,
+    group,
+    history,
+    budgetMs: budgetOf(located.holdKind, workload.budgetMs),
+    signal,
+  });
+}
+
+function describe(
+  step: string,
+  workload: Workload,
+  located: Located,
+  group: Group | undefined,
+  choice: ParentChoice | undefined,
+): string {
+  const engine = workload.application.engine;
+  const held = located.holdKind !== 'none';
+  const providers = [...new Set((group?.parts ?? []).map((part) => part.provider.kind))].join(', ') || 'no provider';
+  switch (step) {
+    case 'locate':
+      return `ask ${engine} for its paths; find the volumes under them`;
+    case 'choose':
+      return `${located.member.role} ${located.member.member}; ${choice?.level ?? 'no level'}${choice?.point == null ? '' : ` on parent ${choice.point.id}`}`;
+    case 'predict':
+      return 'hold from the history of this workload, space, extents';
+    case 'prepare':
+      return `open the repository, sync the volumes (${providers})${held ? `, start guard and sentinel, let ${engine} checkpoint` : ''}`;
+    case 'freeze':
+      return held
+        ? `${engine} ${located.holdKind === 'copy-rules' ? 'enters backup mode' : 'stops writers'}, in the guard's session`
+        : 'nothing: configured to cut without a hold';
+    case 'cut':
+      return `${providers}: ${group?.how ?? ''}`;
+    case 'thaw':
+      return held
+        ? `ask ${engine} whether it is still frozen, thaw, prove it${located.holdKind === 'copy-rules' ? '; collect the journal from freeze to thaw' : ''}`
+        : 'nothing';
+    case 'judge':
+      return 'what follows from the evidence; a weaker verdict than asked discards the point';
+    case 'copy':
+      return choice?.point == null
+        ? 'read all files into the repository'
+        : 'read the files that changed since the parent';
+    case 'record':
+      return 'role and epoch again; point and evidence into the repository and the catalog';
+    default:
+      return 'remove snapshots and staging';
+  }
+}
+
+export interface CheckResult {
+  readonly findings: readonly Finding[];
+  readonly passed: boolean;
+}
+
+/** Looks at the real thing and changes nothing: engine, privileges, volumes, repository, clock, what dead runs left. */
+export async function check(workload: Workload, environment: Environment, signal: AbortSignal): Promise<CheckResult> {
+  const findings: Finding[] = [];
+  const add = (finding: Finding): void => {
+    findings.push(finding);
+    environment.reporter.finding(finding);
+  };
+  const attempt = async <T>(what: string, work: () => Promise<T>): Promise<T | undefined> => {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof StillpointError)) throw error;
+      add({
+        severity: 'error',
+        check: what,
+        said: `${error.message}${error.hint === undefined ? '' : ` (HINT: ${error.hint})`}`,
+      });
+      return undefined;
+    }
+  };
+  const located = await attempt('database', () => workload.application.locate(signal));
+  if (located !== undefined) {
+    add({
+      severity: 'info',
+      check: 'database',
+      said: `${workload.application.engine} ${located.version}, ${located.member.role} ${located.member.member}, ${located.paths.length} required paths`,
+    });
+    for await (const finding of workload.application.check?.(signal) ?? []) add(finding);
+    const group = await attempt('volumes', () => locateGroup(located, workload.providers, signal));
+    if (group !== undefined) {
+      for (const volume of group.volumes)
+        add({ severity: 'info', check: 'volumes', said: `${volume.id} holds ${volume.holds.join(', ')}` });
+      add({ severity: 'info', check: 'volumes', said: `${group.atomicity}: ${group.how}` });
+      const forecast = await attempt('predict', () => forecastOf(workload, environment, located, group, signal));
+      for (const finding of forecast?.findings ?? []) add(finding);
+      if (forecast !== undefined)
+        add({
+          severity: 'info',
+          check: 'hold',
+          said: `predicted ${Math.round(forecast.holdMs)} ms of ${forecast.budgetMs} ms (${forecast.basis})`,
+        });
+    }
+  }
+  await attempt('repository', async () => {
+    const repository = await environment.repository();
+    add({
+      severity: 'info',
+      check: 'repository',
+      said: `${repository.location}, ${(await repository.snapshots()).length} snapshots`,
+    });
+    if (located !== undefined) await choose(workload, environment, located, undefined);
+  });
+  add({ severity: 'info', check: 'clock', said: environment.clock.now().wall });
+  return { findings, passed: !findings.some((finding) => finding.severity === 'error') };
+}

@@ -1,0 +1,38 @@
+import { existsSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Exec } from '../platform/exec.ts';
+import { GuardClient, type GuardSpec, type GuardStatus } from './protocol.ts';
+
+const startMs = 20_000;
+
+/** In a clone the guard runs from its source, in the package from the built file beside this one. */
+function entry(): string {
+  const source = fileURLToPath(new URL('main.ts', import.meta.url));
+  return existsSync(source) ? source : fileURLToPath(new URL('main.js', import.meta.url));
+}
+
+/** Starts a guard with its sentinel and takes ownership. Nothing is connected to the engine yet. */
+export async function launchGuard(
+  spec: GuardSpec,
+  exec: Exec,
+): Promise<{ readonly client: GuardClient; readonly status: GuardStatus }> {
+  const child = exec.start({ argv: [process.execPath, entry(), 'guard'], cwd: '/', detached: true, env: passedOn() });
+  child.write(`${JSON.stringify(spec)}\n`);
+  try {
+    await child.firstLine((line) => line === 'ready', startMs);
+  } catch (error) {
+    child.kill('SIGKILL');
+    throw new Error(`the guard did not start: ${child.stderrTail()}`, { cause: error });
+  }
+  const client = await GuardClient.connect(spec.socket);
+  return { client, status: await client.call('own') };
+}
+
+/** Secrets may come from the environment, so the guard must have it too; PATH and locale are set by exec itself. */
+function passedOn(): Record<string, string> {
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries(process.env)) {
+    if (value !== undefined && name !== 'PATH' && name !== 'NODE_OPTIONS') env[name] = value;
+  }
+  return env;
+}
