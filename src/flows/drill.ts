@@ -41,7 +41,7 @@ export const drillSteps: readonly Step<Drill>[] = [
   { name: 'plan', run: plan },
   {
     name: 'restore',
-    traces: (drill) => [{ kind: 'directory', path: drill.directory }],
+    traces: (state) => [{ kind: 'directory', path: state.directory }],
     run: restoreCopy,
     undo: removeCopy,
   },
@@ -119,8 +119,8 @@ async function restoreCopy(state: Drill, signal: AbortSignal): Promise<void> {
 }
 
 async function verify(state: Drill, signal: AbortSignal): Promise<void> {
-  const { record } = state.prepared.get();
-  const copy = copyOf(record, placeUnder(state.directory), state.scratch.get());
+  const { record: made } = state.prepared.get();
+  const copy = copyOf(made, placeUnder(state.directory), state.scratch.get());
   for await (const finding of state.workload.application.verify(copy, signal)) {
     // The engine answers: from here on the restored data can be used.
     if (finding.check === 'start') state.rtoMs = Math.round(state.environment.clock.monoMs() - state.beganMs);
@@ -128,7 +128,7 @@ async function verify(state: Drill, signal: AbortSignal): Promise<void> {
     state.environment.reporter.finding(finding);
   }
   state.rtoMs ??= Math.round(state.environment.clock.monoMs() - state.beganMs);
-  const lost = lostCanary(record.evidence, state.findings);
+  const lost = lostCanary(made.evidence, state.findings);
   if (lost !== undefined) state.findings.push(lost);
 }
 

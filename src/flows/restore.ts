@@ -1,4 +1,3 @@
-import { existsSync } from 'node:fs';
 import { lstat, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { tmpdir } from 'node:os';
@@ -68,19 +67,19 @@ export async function prepareRestore(
   const repository = await environment.repository();
   const record = await readRecord(repository, point.repositorySnapshot);
   const place = placer(record.evidence.required, into);
-  const plan = await repository.plan(point.repositorySnapshot, place);
-  if (plan.missing.length > 0) {
-    const some = plan.missing.slice(0, 5).join('; ');
+  const planned = await repository.plan(point.repositorySnapshot, place);
+  if (planned.missing.length > 0) {
+    const some = planned.missing.slice(0, 5).join('; ');
     throw new StillpointError(
       'point-incomplete',
-      `point ${point.id} cannot be restored whole: ${some}${plan.missing.length > 5 ? ` and ${plan.missing.length - 5} more` : ''}`,
+      `point ${point.id} cannot be restored whole: ${some}${planned.missing.length > 5 ? ` and ${planned.missing.length - 5} more` : ''}`,
       {
         hint: 'run `stillpoint repo check --read-data` to see which points are hit, and choose another with `stillpoint points`',
-        details: { missing: plan.missing },
+        details: { missing: planned.missing },
       },
     );
   }
-  return { record, plan, place };
+  return { record, plan: planned, place };
 }
 
 export function copyOf(record: PointRecord, into: (original: string) => string, scratch: string): Copy {
@@ -209,7 +208,8 @@ async function makeRoom(
 ): Promise<void> {
   if (state.request.target.kind === 'directory') {
     const target = resolve(state.request.target.path);
-    if (!existsSync(target)) await note({ kind: 'directory', path: target });
+    // Absent or empty when the run began: on failure all of it goes.
+    await note({ kind: 'directory', path: target });
     // Open for the engine's own user, who must reach its files below.
     await mkdir(target, { recursive: true, mode: 0o711 });
     return;

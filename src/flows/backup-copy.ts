@@ -1,0 +1,126 @@
+import { refuseWeak, type Backup } from './backup-state.ts';
+import { lstat } from 'node:fs/promises';
+import { StillpointError } from '../model/errors.ts';
+import type { Evidence } from '../model/evidence.ts';
+import type { OpenSnapshot } from '../ports/snapshot-provider.ts';
+import type { TreeEntry } from '../repository/api.ts';
+import { describePoint, encodeRecord, pointFrom, pointTag, recordPath } from './record.ts';
+
+export async function copy(state: Backup, signal: AbortSignal): Promise<void> {
+  const { environment, workload } = state;
+  const repository = await environment.repository();
+  const located = state.located.get();
+  const began = environment.clock.monoMs();
+  await using opened = await openAll(state);
+  const entries = await treeEntries(state, opened.snapshots);
+  let unsaved: { readonly point: ReturnType<typeof describePoint>; readonly evidence: Evidence } | undefined;
+  const parent = state.parent.get();
+  const cutWall = state.cut.get().cuts[0]?.fixed.wall ?? environment.clock.now().wall;
+  const report = await repository.save({
+    entries,
+    paths: located.paths.map((path) => path.path),
+    tags: [pointTag, `workload:${workload.name}`, `point:${state.runId}`],
+    hostname: environment.hostname,
+    time: cutWall,
+    ...(parent.point === null
+      ? {}
+      : { parent: { snapshot: parent.point.repositorySnapshot, cutAt: parent.point.cutAt } }),
+    onProgress: (progress) => environment.reporter.progress('copy', progress),
+    signal,
+    last: async () => {
+      // The member must still be who it was when the point becomes real (DESIGN rule 10).
+      state.members.push({ when: 'record', seen: (await workload.application.locate(signal)).member });
+      state.event('record');
+      const evidence = state.evidence();
+      const judgement = refuseWeak(state, evidence);
+      const facts = {
+        id: state.runId,
+        method: 'snapshot',
+        level: parent.level,
+        parent: parent.point?.id ?? null,
+        identity: located.identity,
+      } as const;
+      unsaved = { point: describePoint(facts, evidence, judgement), evidence };
+      return [
+        ownFile(
+          recordPath,
+          encodeRecord(unsaved.point, evidence, repository),
+          BigInt(environment.clock.wallMs()) * 1_000_000n,
+        ),
+      ];
+    },
+  });
+  if (unsaved === undefined) throw new Error('the repository saved a point without asking for its evidence');
+  state.copyMs = environment.clock.monoMs() - began;
+  state.saved.set({
+    point: pointFrom(unsaved.point, { id: report.snapshot, bytes: report.bytes }),
+    evidence: unsaved.evidence,
+  });
+}
+
+function ownFile(at: string, data: Uint8Array, mtimeNs: bigint): TreeEntry {
+  return { kind: 'bytes', at, data, mode: 0o600, mtimeNs, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
+}
+
+async function openAll(state: Backup): Promise<AsyncDisposable & { readonly snapshots: readonly OpenSnapshot[] }> {
+  const stack = new AsyncDisposableStack();
+  const snapshots: OpenSnapshot[] = [];
+  for (const part of state.group.get().parts) {
+    for (const ref of part.provider.refs(part.volumes, state.label))
+      snapshots.push(stack.use(await part.provider.open(ref)));
+  }
+  return { snapshots, [Symbol.asyncDispose]: () => stack.disposeAsync() };
+}
+
+/** The required paths from the snapshots, then the journal of the hold and what the engine handed out at the thaw, over them. */
+async function treeEntries(state: Backup, snapshots: readonly OpenSnapshot[]): Promise<readonly TreeEntry[]> {
+  const entries: TreeEntry[] = [];
+  const held = state.verdict.get() === 'application-consistent';
+  for (const path of state.located.get().paths) {
+    const leaveOut = (relative: string): 'keep' | 'entry' | 'contents' =>
+      path.leftOut.find((each) => each.relative === relative && (held || each.onlyHeld !== true))?.match ?? 'keep';
+    for (const at of [path.path, ...path.companions]) {
+      const holder = snapshots.find((snapshot) => snapshot.at(at) !== undefined);
+      const from = holder?.at(at);
+      if (holder === undefined || from === undefined || !(await exists(from))) {
+        if (at === path.path)
+          throw new StillpointError('cut-failed', `${at} is not in the snapshot that should hold it`);
+        continue;
+      }
+      const statOf = holder.statOf?.bind(holder);
+      entries.push({ kind: 'path', at, from, leaveOut, ...(statOf === undefined ? {} : { statOf }) });
+    }
+  }
+  for (const file of state.collected.peek() ?? []) entries.push({ kind: 'path', at: file.path, from: file.from });
+  const owner = {
+    uid: Number(state.located.get().facts['ownerUid'] ?? 0),
+    gid: Number(state.located.get().facts['ownerGid'] ?? 0),
+  };
+  const mtimeNs = BigInt(state.environment.clock.wallMs()) * 1_000_000n;
+  for (const artifact of held ? (state.hold.peek()?.report?.answer.artifacts ?? []) : []) {
+    entries.push({
+      kind: 'bytes',
+      at: artifact.path,
+      data: Buffer.from(artifact.base64, 'base64'),
+      mode: artifact.mode,
+      mtimeNs,
+      ...owner,
+    });
+  }
+  return entries;
+}
+
+async function exists(path: string): Promise<boolean> {
+  try {
+    await lstat(path);
+    return true;
+  } catch {
+    // Not there, or not to be seen: the caller decides whether that matters.
+    return false;
+  }
+}
+
+export async function forgetCopy(state: Backup): Promise<void> {
+  const saved = state.saved.peek();
+  if (saved !== undefined) await (await state.environment.repository()).removeSnapshot(saved.point.repositorySnapshot);
+}

@@ -1,0 +1,120 @@
+import type { Backup } from './backup-state.ts';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { StillpointError } from '../model/errors.ts';
+import type { Canary } from '../ports/application.ts';
+import { budgetOf, cutGroup } from './group.ts';
+import { runDirectory } from './environment.ts';
+import type { Step } from './flow.ts';
+import { Hold } from './hold.ts';
+
+/** Short enough to have a number near the cut, long enough not to be a load. */
+const canaryEveryMs = 25;
+
+export async function prepare(
+  state: Backup,
+  signal: AbortSignal,
+  noteTrace: Parameters<Step<Backup>['run']>[2],
+): Promise<void> {
+  const { environment, workload } = state;
+  await mkdir(runDirectory(environment, state.runId), { recursive: true, mode: 0o700 });
+  for (const part of state.group.get().parts) await part.provider.prepare(part.volumes, signal);
+  if (!state.holds) return;
+  const hold = new Hold(workload, environment, state.runId, budgetOf(state.located.get().holdKind, workload.budgetMs));
+  state.hold.set(hold);
+  await hold.prepare(noteTrace);
+  const canary = await workload.application.openCanary?.(state.runId);
+  if (canary === undefined) return;
+  state.canary.set(canary);
+  state.canaryLoop = sing(state, canary);
+}
+
+/**
+ * Numbers into the live database until the cut, so that a restored copy can be held against what the engine had acknowledged. Where
+ * the hold stops writers the song ends at the freeze; elsewhere it goes on through the cut, which must then show a prefix.
+ */
+async function sing(state: Backup, canary: Canary): Promise<void> {
+  while (state.cut.peek() === undefined && !state.canaryStop.signal.aborted) {
+    if (!(await canary.write())) return;
+    await state.environment.clock.sleep(canaryEveryMs, state.canaryStop.signal).catch(() => undefined);
+  }
+}
+
+async function stopCanary(state: Backup): Promise<void> {
+  state.canaryStop.abort();
+  await state.canaryLoop;
+  await state.canary.peek()?.close();
+}
+
+export async function letGo(state: Backup): Promise<void> {
+  await stopCanary(state);
+  await state.hold.peek()?.release();
+  await rm(runDirectory(state.environment, state.runId), { recursive: true, force: true });
+}
+
+export async function freeze(state: Backup): Promise<void> {
+  if (!state.holds) return;
+  if (state.located.get().holdKind === 'writes-stopped') {
+    state.canaryStop.abort();
+    await state.canaryLoop;
+  }
+  const hold = state.hold.get();
+  const frozen = await hold.freeze();
+  state.frozen.set(frozen);
+  state.event('freeze called', frozen.called, 'guard');
+  state.event('frozen', frozen.answer.at, 'guard');
+  if (!frozen.answer.frozen) {
+    throw new StillpointError('freeze-failed', `the engine did not freeze: ${frozen.answer.said}`, {
+      hint: 'look for long transactions or locks that keep it from freezing, or raise hold.budget',
+    });
+  }
+  state.members.push({ when: 'frozen', seen: await hold.observe() });
+}
+
+/** Also when the freeze failed or is unsure (DESIGN rule 4). */
+export async function thawAgain(state: Backup): Promise<void> {
+  await state.hold.peek()?.thaw();
+}
+
+export async function cut(state: Backup, signal: AbortSignal): Promise<void> {
+  const held = state.holds ? AbortSignal.any([signal, state.hold.get().held]) : signal;
+  // What is acknowledged here must be in the copy.
+  state.canaryAcknowledged = state.canary.peek()?.acknowledged;
+  state.event('cut called');
+  try {
+    state.cut.set(await cutGroup(state.group.get(), state.label, held));
+  } catch (error) {
+    // A lost hold is the cause; the aborted cut is only what it did.
+    if (!signal.aborted && held.aborted && held.reason instanceof StillpointError) throw held.reason;
+    throw error;
+  }
+  state.event('cut');
+}
+
+export async function removeSnapshots(state: Backup): Promise<void> {
+  for (const part of state.group.get().parts) {
+    for (const ref of part.provider.refs(part.volumes, state.label)) await part.provider.delete(ref);
+  }
+}
+
+export async function thaw(state: Backup, signal: AbortSignal): Promise<void> {
+  if (!state.holds) {
+    state.members.push({ when: 'cut', seen: (await state.workload.application.locate(signal)).member });
+    return;
+  }
+  const hold = state.hold.get();
+  state.members.push({ when: 'cut', seen: await hold.observe() });
+  state.asked.set(await hold.ask());
+  const { answer, by } = await hold.thaw();
+  state.event('thawed', answer.at, by === 'sentinel' ? 'sentinel' : 'guard');
+  // Out of the hold, but still under the guard's session, which keeps the engine from recycling the journal.
+  const { application } = state.workload;
+  if (answer.journal !== undefined && application.collectJournal !== undefined && answer.heldThroughout) {
+    const into = join(runDirectory(state.environment, state.runId), 'journal');
+    await mkdir(into, { recursive: true, mode: 0o700 });
+    state.collected.set(await application.collectJournal(answer.journal, into, signal));
+    state.event('journal collected');
+  }
+  await stopCanary(state);
+  await hold.release();
+}

@@ -1,0 +1,148 @@
+import { StillpointError } from '../model/errors.ts';
+import type { Evidence, FlightEvent, GroupCut, HoldEvidence } from '../model/evidence.ts';
+import type { FreezeAnswer, MemberObservation } from '../model/hold.ts';
+import { judge } from '../model/judge.ts';
+import type { Finding, Level, Outcome, Point, Verdict } from '../model/point.ts';
+import type { Moment } from '../model/time.ts';
+import { bootId } from '../platform/clock.ts';
+import type { Canary, CollectedFile, Located } from '../ports/application.ts';
+import { type Group } from './group.ts';
+import { labelOf, newRunId, Slot, type Environment, type Workload } from './environment.ts';
+import { Hold } from './hold.ts';
+import { type ParentChoice, type Forecast } from './predict.ts';
+
+export interface BackupRequest {
+  /** Undefined: incremental where a parent exists, else full. */
+  readonly level: Level | undefined;
+  readonly signal: AbortSignal;
+}
+
+export interface BackupResult {
+  readonly outcome: Outcome;
+  readonly point: Point;
+  readonly evidence: Evidence;
+  readonly findings: readonly Finding[];
+}
+
+/** What a backup knows of itself, filled step by step. */
+export class Backup {
+  readonly runId: string;
+  readonly workload: Workload;
+  readonly environment: Environment;
+  readonly request: BackupRequest;
+  readonly located = new Slot<Located>('located');
+  readonly group = new Slot<Group>('group');
+  readonly parent = new Slot<ParentChoice>('parent');
+  readonly forecast = new Slot<Forecast>('forecast');
+  readonly hold = new Slot<Hold>('hold');
+  readonly frozen = new Slot<{ readonly called: Moment; readonly answer: FreezeAnswer }>('frozen');
+  readonly asked = new Slot<FreezeAnswer>('asked');
+  readonly cut = new Slot<GroupCut>('cut');
+  readonly canary = new Slot<Canary>('canary');
+  /** Before the copy, without the last look at the member. */
+  readonly verdict = new Slot<Verdict>('verdict');
+  readonly collected = new Slot<readonly CollectedFile[]>('collected');
+  readonly saved = new Slot<{ readonly point: Point; readonly evidence: Evidence }>('saved');
+  readonly members: { readonly when: 'chosen' | 'frozen' | 'cut' | 'record'; readonly seen: MemberObservation }[] = [];
+  readonly events: FlightEvent[] = [];
+  readonly findings: Finding[] = [];
+  readonly canaryStop = new AbortController();
+  canaryLoop: Promise<void> = Promise.resolve();
+  canaryAcknowledged: number | undefined;
+  copyMs = 0;
+
+  constructor(workload: Workload, environment: Environment, request: BackupRequest) {
+    this.runId = newRunId(environment.clock);
+    this.workload = workload;
+    this.environment = environment;
+    this.request = request;
+  }
+
+  get label(): string {
+    return labelOf(this.runId);
+  }
+
+  event(what: string, at: Moment = this.environment.clock.now(), by: FlightEvent['by'] = 'flow'): void {
+    this.events.push({ what, by, at });
+  }
+
+  /** Null where the configuration asks for a cut without a hold. */
+  get holds(): boolean {
+    return this.located.get().holdKind !== 'none';
+  }
+
+  get accepted(): Verdict {
+    return this.holds ? 'application-consistent' : 'crash-consistent';
+  }
+
+  evidence(): Evidence {
+    const located = this.located.get();
+    const group = this.group.get();
+    return {
+      schema: 'stillpoint.evidence/1',
+      runId: this.runId,
+      workload: this.workload.name,
+      engine: { name: this.workload.application.engine, version: located.version, facts: located.facts },
+      bootId: bootId(),
+      required: located.paths,
+      volumes: group.volumes,
+      members: [...this.members],
+      hold: this.holdEvidence(),
+      cut: this.cut.get(),
+      leftOut: located.paths.flatMap((path) => path.leftOut.map((each) => ({ ...each, under: path.path }))),
+      ...(this.canaryAcknowledged === undefined ? {} : { canary: { acknowledged: this.canaryAcknowledged } }),
+      events: [...this.events],
+    };
+  }
+
+  private holdEvidence(): HoldEvidence | null {
+    if (!this.holds) return null;
+    const hold = this.hold.get();
+    const report = hold.report;
+    if (report === undefined) throw new Error('evidence is asked for before the thaw');
+    const { answer, by } = report;
+    const asked = this.asked.peek();
+    return {
+      kind: this.located.get().holdKind,
+      token: hold.token,
+      budgetMs: hold.budgetMs,
+      freezeCalled: this.frozen.get().called,
+      frozen: this.frozen.get().answer,
+      ...(asked === undefined ? {} : { askedBeforeThaw: asked }),
+      thawed: {
+        proved: answer.thawed,
+        heldThroughout: answer.heldThroughout,
+        said: answer.said,
+        at: answer.at,
+        by,
+        spans: answer.spans,
+      },
+      ...(answer.journal === undefined ? {} : { journal: answer.journal }),
+      journalCollected: (this.collected.peek() ?? []).map((file) => file.path.slice(file.path.lastIndexOf('/') + 1)),
+    };
+  }
+}
+
+export function refuseWeak(state: Backup, evidence: Evidence): ReturnType<typeof judge> {
+  const judgement = judge(evidence);
+  const good =
+    judgement.verdict === 'application-consistent' ||
+    (judgement.verdict === 'crash-consistent' && (!state.holds || state.workload.consistency === 'crash'));
+  if (!good) {
+    const why = judgement.reasons.map((each) => `${each.rule}: ${each.said}`).join('; ');
+    throw new StillpointError(
+      'verdict-too-weak',
+      `the cut is ${judgement.verdict}, and ${state.accepted} was asked for (${why})`,
+      {
+        hint: 'mend the cause and run again; `consistency: crash` in the workload accepts a crash-consistent point',
+        details: { verdict: judgement.verdict, reasons: judgement.reasons },
+      },
+    );
+  }
+  return judgement;
+}
+
+export function note(state: Backup, finding: Finding): void {
+  state.findings.push(finding);
+  state.environment.reporter.finding(finding);
+}
