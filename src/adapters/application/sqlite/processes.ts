@@ -1,0 +1,27 @@
+import { readdirSync, readlinkSync } from 'node:fs';
+
+/** What other processes have open, by reading links only. Processes of other users are invisible unless we are root. */
+export function* openFilesOfOthers(): Generator<{ readonly pid: number; readonly files: readonly string[] }> {
+  for (const entry of list('/proc')) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    const files: string[] = [];
+    for (const fd of list(`/proc/${pid}/fd`)) {
+      try {
+        files.push(readlinkSync(`/proc/${pid}/fd/${fd}`));
+      } catch {
+        // Closed since it was listed.
+      }
+    }
+    if (files.length > 0) yield { pid, files };
+  }
+}
+
+function list(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    // The process ended, or belongs to somebody else.
+    return [];
+  }
+}
