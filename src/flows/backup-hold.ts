@@ -1,7 +1,7 @@
-import type { Backup } from './backup-state.ts';
+import { note, type Backup } from './backup-state.ts';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { StillpointError } from '../model/errors.ts';
+import { StillpointError, messageOf } from '../model/errors.ts';
 import type { Canary } from '../ports/application.ts';
 import { budgetOf, cutGroup } from './group.ts';
 import { runDirectory } from './environment.ts';
@@ -22,7 +22,7 @@ export async function prepare(
   if (!state.holds) return;
   const hold = new Hold(workload, environment, state.runId, budgetOf(state.located.get().holdKind, workload.budgetMs));
   state.hold.set(hold);
-  await hold.prepare(noteTrace);
+  await hold.prepare(noteTrace, signal);
   const canary = await workload.application.openCanary?.(state.runId);
   if (canary === undefined) return;
   state.canary.set(canary);
@@ -34,9 +34,14 @@ export async function prepare(
  * the hold stops writers the song ends at the freeze; elsewhere it goes on through the cut, which must then show a prefix.
  */
 async function sing(state: Backup, canary: Canary): Promise<void> {
-  while (state.cut.peek() === undefined && !state.canaryStop.signal.aborted) {
-    if (!(await canary.write())) return;
-    await state.environment.clock.sleep(canaryEveryMs, state.canaryStop.signal).catch(() => undefined);
+  try {
+    while (state.cut.peek() === undefined && !state.canaryStop.signal.aborted) {
+      if (!(await canary.write())) return;
+      await state.environment.clock.sleep(canaryEveryMs, state.canaryStop.signal).catch(() => undefined);
+    }
+  } catch (error) {
+    // A canary that dies proves less; it must not end a backup. What it had acknowledged still counts.
+    note(state, { severity: 'warning', check: 'canary', said: `the canary stopped: ${messageOf(error)}` });
   }
 }
 

@@ -44,7 +44,7 @@ const freezeSteps: readonly Step<Freezing>[] = [
   },
   {
     name: 'prepare',
-    run: (state, _signal, note) => state.hold.get().prepare(note),
+    run: (state, signal, note) => state.hold.get().prepare(note, signal),
     undo: async (state) => await state.hold.peek()?.release(),
   },
   {

@@ -67,7 +67,7 @@ export class Hold {
   }
 
   /** Starts guard and sentinel and lets them connect and prepare. Slow, and before the hold. */
-  async prepare(note: (trace: Trace) => Promise<void>): Promise<void> {
+  async prepare(note: (trace: Trace) => Promise<void>, signal: AbortSignal): Promise<void> {
     await mkdir(holdPlaces(this.#environment.stateDirectory, this.token.runId).directory, {
       recursive: true,
       mode: 0o700,
@@ -76,20 +76,21 @@ export class Hold {
     this.#client = client;
     this.#guard = status.guard;
     await note({ kind: 'guard', process: status.guard });
-    await client.call('prepare');
+    // A checkpoint of a large database may take minutes; it can be walked away from, for nothing is frozen yet.
+    await Promise.race([client.call('prepare'), rejectOn(signal)]);
   }
 
   async freeze(): Promise<{ readonly called: Moment; readonly answer: FreezeAnswer }> {
     this.#mayBeFrozen = true;
-    return await this.#connected().call('freeze');
+    return await this.#inTime(this.#connected().call('freeze'), this.budgetMs + patienceMs);
   }
 
   async ask(): Promise<FreezeAnswer> {
-    return await this.#connected().call('ask');
+    return await this.#inTime(this.#connected().call('ask'), this.budgetMs + patienceMs);
   }
 
   async observe(): Promise<MemberObservation> {
-    return await this.#connected().call('observe');
+    return await this.#inTime(this.#connected().call('observe'), this.budgetMs + patienceMs);
   }
 
   /** Aborts when the hold ends or the guard dies. */
@@ -138,8 +139,8 @@ export class Hold {
     if (client === undefined) return undefined;
     try {
       return await this.#inTime(client.call('thaw'), this.budgetMs + patienceMs);
-    } catch (error) {
-      if (codeOf(error) !== 'guard-lost') throw error;
+    } catch {
+      // Gone, silent or at odds with itself: whatever it is, the engine is asked next, and its answer is what counts.
       return undefined;
     }
   }
@@ -170,6 +171,14 @@ export class Hold {
     if (this.#client === undefined) throw new Error('the guard was not started');
     return this.#client;
   }
+}
+
+function rejectOn(signal: AbortSignal): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const abort = (): void => reject(new StillpointError('cancelled', 'cancelled before the freeze'));
+    if (signal.aborted) abort();
+    else signal.addEventListener('abort', abort, { once: true });
+  });
 }
 
 export function unproven(token: HoldToken, said: string): StillpointError {
