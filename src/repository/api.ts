@@ -71,8 +71,10 @@ export interface SnapshotInfo {
 }
 
 export interface NodeInfo {
+  /** A byte that is not UTF-8 is the lone surrogate U+DC00 + byte, so that no name is lost; the same in `place`. */
   readonly path: string;
-  readonly type: 'file' | 'dir' | 'symlink' | string;
+  /** `file`, `dir`, `symlink`; in snapshots written by restic also `fifo`, `socket`, `dev`, `chardev`. */
+  readonly type: string;
   readonly size: number;
   readonly uid: number;
   readonly gid: number;
