@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from 'node:fs';
+import { accessSync, constants, readFileSync, statSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
 import { pathToFileURL } from 'node:url';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
@@ -11,6 +11,7 @@ import { type Failure, failureOf, parseLocks, writeLockHolders } from './parse.t
  */
 export function openDatabase(file: string, access: 'read' | 'write', busyTimeoutMs = 0): DatabaseSync {
   statOf(file);
+  if (access === 'write') mustBeWritable(file);
   // The URL form takes `mode`: plain paths would create a database that went away since.
   const url = pathToFileURL(file);
   url.searchParams.set('mode', access === 'read' ? 'ro' : 'rw');
@@ -28,6 +29,18 @@ export function openDatabase(file: string, access: 'read' | 'write', busyTimeout
     return database;
   } catch (cause) {
     throw databaseError(file, cause);
+  }
+}
+
+/** SQLite would open it for reading only and say nothing, and then grant BEGIN IMMEDIATE without a lock. */
+function mustBeWritable(file: string): void {
+  try {
+    accessSync(file, constants.W_OK);
+  } catch (cause) {
+    throw new StillpointError('database-file', `the database ${file} cannot be written: ${messageOf(cause)}`, {
+      hint: hints['not-writable'],
+      cause,
+    });
   }
 }
 

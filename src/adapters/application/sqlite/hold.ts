@@ -133,9 +133,16 @@ export class SqliteHold implements HoldSession {
       }
     }
     this.#frozen = true;
-    const frozen = answer(true, `the write lock is held on ${this.#held.map(({ file }) => file).join(', ')}`);
+    const lockedMs = clock.monoMs();
+    // A granted statement is no proof: on a file that may not be written SQLite grants BEGIN IMMEDIATE as a mere read transaction.
+    const asked = this.#ask();
+    if (!asked.frozen) this.#rollback();
     this.#kernelSeesLocks = this.#held.every(({ file }) => writeLockHoldersOf(file).includes(process.pid));
-    return frozen;
+    return {
+      ...asked,
+      at: clock.now(),
+      spans: [{ party: 'engine', what: 'BEGIN IMMEDIATE', startMs, endMs: lockedMs }, ...asked.spans],
+    };
   }
 
   async ask(): Promise<FreezeAnswer> {
@@ -151,8 +158,8 @@ export class SqliteHold implements HoldSession {
       spans.push({ party: 'engine', what: 'BEGIN IMMEDIATE by a second connection', startMs, endMs: clock.monoMs() });
       if (broken !== undefined) return { frozen: false, said: `${held.file}: ${broken}`, at: clock.now(), spans };
     }
-    const proof = this.#kernelSeesLocks ? 'and the kernel lists our write lock' : 'the kernel lists no locks here';
-    const said = `a second connection was answered "database is locked", ${proof}`;
+    const proof = this.#kernelSeesLocks ? ', and the kernel lists our write lock' : '';
+    const said = `a second connection was answered "database is locked"${proof}`;
     return { frozen: true, said, at: clock.now(), spans };
   }
 
