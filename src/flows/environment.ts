@@ -12,6 +12,7 @@ import type { Application } from '../ports/application.ts';
 import type { Host } from '../ports/host.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
 import type { Progress, Repository } from '../repository/api.ts';
+import type { launchGuard } from '../guard/launch.ts';
 import type { FaultPoint } from './flow.ts';
 
 /** One workload, ready to work with: what the composition root makes of its part of the configuration. */
@@ -48,6 +49,8 @@ export interface Environment {
   catalog(): Promise<Catalog>;
   repository(): Promise<Repository>;
   readonly fault?: FaultPoint;
+  /** How guards are started; absent: as processes of their own, which is the only way outside of tests. */
+  readonly launch?: typeof launchGuard;
 }
 
 /** Sorts by time; the tail tells two runs of one second apart. */

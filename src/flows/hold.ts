@@ -72,7 +72,7 @@ export class Hold {
       recursive: true,
       mode: 0o700,
     });
-    const { client, status } = await launchGuard(this.#spec, this.#environment.exec);
+    const { client, status } = await (this.#environment.launch ?? launchGuard)(this.#spec, this.#environment.exec);
     this.#client = client;
     this.#guard = status.guard;
     await note({ kind: 'guard', process: status.guard });

@@ -29,7 +29,7 @@ export async function launchGuard(
 }
 
 /** Secrets may come from the environment, so the guard must have it too; PATH and locale are set by exec itself. */
-function passedOn(): Record<string, string> {
+export function passedOn(): Record<string, string> {
   const env: Record<string, string> = {};
   for (const [name, value] of Object.entries(process.env)) {
     if (value !== undefined && name !== 'PATH' && name !== 'NODE_OPTIONS') env[name] = value;

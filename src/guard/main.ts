@@ -10,6 +10,7 @@ import { self } from '../platform/process.ts';
 import { readSecret } from '../platform/secrets.ts';
 import type { Application } from '../ports/application.ts';
 import { runGuard, type SentinelLine } from './guard.ts';
+import { passedOn } from './launch.ts';
 import type { GuardSpec, SentinelSpec } from './protocol.ts';
 import { runSentinel } from './sentinel.ts';
 
@@ -33,6 +34,7 @@ async function startSentinel(spec: GuardSpec): Promise<SentinelLine> {
     argv: [process.execPath, fileURLToPath(import.meta.url), 'sentinel'],
     cwd: '/',
     detached: true,
+    env: passedOn(),
   });
   child.write(`${JSON.stringify({ guard: self(), spec } satisfies SentinelSpec)}\n`);
   await child.firstLine((line) => line === 'ready', sentinelStartMs);

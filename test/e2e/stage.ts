@@ -1,0 +1,254 @@
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { codeOf } from '../../src/model/errors.ts';
+import { systemClock } from '../../src/platform/clock.ts';
+import { systemExec, type CommandResult, type RunningProcess } from '../../src/platform/exec.ts';
+import { startPostgres, whyNoPostgres } from '../doubles/embedded-postgres.ts';
+import { loopVolume } from '../doubles/loop-volume.ts';
+import type { WriterSpec } from './writer.ts';
+
+export type Engine = 'postgresql' | 'sqlite';
+export type Provider = 'btrfs' | 'reflink' | 'copy';
+
+/** A live database under a write load, a configuration and an empty repository: everything a real user would have. */
+export interface Stage extends AsyncDisposable {
+  readonly directory: string;
+  readonly stateDirectory: string;
+  readonly repository: string;
+  readonly configFile: string;
+  /** In the environment of every process that the stage's commands start, to find what they leave behind. */
+  readonly mark: string;
+  /** Acknowledged rows so far. */
+  acknowledged(): Promise<readonly { readonly row: number; readonly monoMs: number }[]>;
+  /** Runs the command line to its end. */
+  run(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<CommandResult>;
+  /** Starts it and lets it run. */
+  start(args: readonly string[], env?: Readonly<Record<string, string>>): RunningProcess;
+  /** Everything that a run may leave outside the repository's data: snapshots, staging, work, holds, repository locks, processes. */
+  leftovers(): Promise<readonly string[]>;
+  /** Processes of the stage's commands that are alive. */
+  processes(): Promise<readonly { readonly pid: number; readonly command: string }[]>;
+}
+
+const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
+const writer = fileURLToPath(new URL('writer.ts', import.meta.url));
+const commandMs = 120_000;
+
+export interface StageOptions {
+  readonly budget: string;
+  readonly canary?: boolean;
+  readonly pauseMs?: number;
+}
+
+export async function openStage(engine: Engine, provider: Provider, options: StageOptions): Promise<Stage | string> {
+  if (engine === 'postgresql') {
+    const why = await whyNoPostgres();
+    if (why !== undefined) return why;
+  }
+  const undo = new AsyncDisposableStack();
+  try {
+    const home = await mkdtemp(join(tmpdir(), 'sp-stage-'));
+    await chmod(home, 0o755);
+    undo.defer(() => rm(home, { recursive: true, force: true }));
+    let data = join(home, 'db');
+    let snapshots: string | undefined;
+    if (provider === 'copy') {
+      await mkdir(data, { mode: 0o755 });
+    } else {
+      const volume = await loopVolume(provider === 'reflink' ? 'xfs' : 'btrfs', { bytes: 2 * 1024 ** 3 });
+      if ('skip' in volume) {
+        await undo.disposeAsync();
+        return volume.skip;
+      }
+      undo.use(volume);
+      await chmod(join(volume.mountPoint, '..'), 0o755);
+      data = join(volume.mountPoint, 'db');
+      if (provider === 'btrfs')
+        await systemExec.check({ argv: ['btrfs', 'subvolume', 'create', data], timeoutMs: commandMs });
+      else await mkdir(data);
+      await chmod(data, 0o755);
+      snapshots = join(volume.mountPoint, '.stillpoint');
+    }
+    const database = await openDatabase(engine, data, undo);
+    const stage = { home, snapshots, mark: `stage-${process.pid}-${Math.random().toString(36).slice(2)}` };
+    return await finish(stage, database, engine, provider, options, undo);
+  } catch (error) {
+    await undo.disposeAsync();
+    throw error;
+  }
+}
+
+interface Database {
+  readonly application: Record<string, unknown>;
+  readonly at: string;
+  readonly port?: number;
+}
+
+async function openDatabase(engine: Engine, data: string, undo: AsyncDisposableStack): Promise<Database> {
+  if (engine === 'sqlite') {
+    const at = join(data, 'app.db');
+    return { application: { sqlite: { file: at } }, at };
+  }
+  const server = undo.use(await startPostgres({ directory: join(data, 'pg') }));
+  const { socketDirectory, port, binDirectory } = server;
+  return {
+    application: { postgresql: { host: socketDirectory, port, user: 'postgres', binDirectory } },
+    at: socketDirectory,
+    port,
+  };
+}
+
+async function finish(
+  place: { readonly home: string; readonly snapshots: string | undefined; readonly mark: string },
+  database: Database,
+  engine: Engine,
+  provider: Provider,
+  options: StageOptions,
+  undo: AsyncDisposableStack,
+): Promise<Stage> {
+  const { home, snapshots, mark } = place;
+  const log = join(home, 'written.log');
+  await writeFile(log, '');
+  const { at, port } = database;
+  const spec: WriterSpec = {
+    engine,
+    at,
+    log,
+    pauseMs: options.pauseMs ?? 2,
+    payloadBytes: 200,
+    ...(port === undefined ? {} : { port }),
+  };
+  const load = systemExec.start({ argv: [process.execPath, writer, JSON.stringify(spec)] });
+  undo.defer(async () => {
+    load.kill('SIGTERM');
+    await load.exited;
+  });
+  await load.firstLine((line) => line === 'ready', 30_000);
+
+  const stateDirectory = join(home, 'state');
+  const repository = join(home, 'repository');
+  const configFile = join(home, 'stillpoint.yaml');
+  const password = join(home, 'password');
+  await writeFile(password, 'a password for tests\n', { mode: 0o600 });
+  const [kind, settings] = Object.entries(database.application)[0] ?? ['', {}];
+  const config = {
+    repository: { store: { local: repository }, passwordFile: password },
+    stateDirectory,
+    workloads: {
+      orders: {
+        application: { [kind]: { ...(settings as object), canary: options.canary ?? false } },
+        storage: [{ [provider]: {} }],
+        hold: { budget: options.budget },
+      },
+    },
+  };
+  // JSON is YAML.
+  await writeFile(configFile, JSON.stringify(config, null, 2));
+  const env = (extra: Readonly<Record<string, string>> = {}): Record<string, string> => ({
+    STILLPOINT_STAGE: mark,
+    ...extra,
+  });
+  const argv = (args: readonly string[]): [string, ...string[]] => [
+    process.execPath,
+    main,
+    ...args,
+    '--config',
+    configFile,
+  ];
+  const processes = (): Promise<readonly { readonly pid: number; readonly command: string }[]> => marked(mark);
+  undo.defer(async () => {
+    // Whatever a failing test left alive must not outlive it.
+    for (const each of await processes()) process.kill(each.pid, 'SIGKILL');
+  });
+  const run: Stage['run'] = (args, extra) =>
+    systemExec.run({ argv: argv(args), env: env(extra), timeoutMs: commandMs });
+  const made = await run(['repo', 'init']);
+  if (made.exitCode !== 0) throw new Error(`repo init: ${made.stderr}${made.stdout}`);
+  return {
+    directory: home,
+    stateDirectory,
+    repository,
+    configFile,
+    mark,
+    acknowledged: async () =>
+      (await readFile(log, 'utf8')).split('\n').flatMap((line) => {
+        const [row, monoMs] = line.split(' ');
+        return row === undefined || monoMs === undefined ? [] : [{ row: Number(row), monoMs: Number(monoMs) }];
+      }),
+    run,
+    start: (args, extra) => systemExec.start({ argv: argv(args), env: env(extra) }),
+    leftovers: async () => [
+      ...(snapshots === undefined ? [] : await inside(snapshots)),
+      ...(await inside(join(stateDirectory, 'staging'))),
+      ...(await inside(join(stateDirectory, 'work'))),
+      ...(await inside(join(stateDirectory, 'drill'))),
+      ...(await inside(join(stateDirectory, 'holds'))).filter((name) => name.endsWith('.sock')),
+      ...(await inside(join(repository, 'locks'))),
+      ...(await processes()).map((each) => `process ${each.pid}: ${each.command}`),
+    ],
+    processes,
+    [Symbol.asyncDispose]: () => undo.disposeAsync(),
+  };
+}
+
+async function inside(directory: string): Promise<readonly string[]> {
+  try {
+    return (await readdir(directory)).map((name) => join(directory, name));
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+async function marked(mark: string): Promise<readonly { readonly pid: number; readonly command: string }[]> {
+  const found: { pid: number; command: string }[] = [];
+  for (const name of await readdir('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const environment = await readFile(`/proc/${name}/environ`, 'utf8');
+      if (!environment.split('\0').includes(`STILLPOINT_STAGE=${mark}`)) continue;
+      found.push({
+        pid: Number(name),
+        command: (await readFile(`/proc/${name}/cmdline`, 'utf8')).replaceAll('\0', ' '),
+      });
+    } catch {
+      // It ended while we looked, or belongs to somebody else: not one of ours.
+    }
+  }
+  return found;
+}
+
+/** True once `condition` holds; false after `ms`. */
+export async function eventually(condition: () => Promise<boolean> | boolean, ms: number): Promise<boolean> {
+  const end = systemClock.monoMs() + ms;
+  while (systemClock.monoMs() < end) {
+    if (await condition()) return true;
+    await systemClock.sleep(10);
+  }
+  return await condition();
+}
+
+/** proc(5): the third field of stat, behind the name in parentheses. */
+export async function processState(pid: number): Promise<string | undefined> {
+  try {
+    const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2)[0];
+  } catch {
+    // It has ended.
+    return undefined;
+  }
+}
+
+/** The longest time without an acknowledged row after `fromMs`, the time until `toMs` included. Milliseconds. */
+export function longestGap(acknowledged: readonly { readonly monoMs: number }[], fromMs: number, toMs: number): number {
+  let longest = 0;
+  let last = fromMs;
+  for (const { monoMs } of acknowledged) {
+    if (monoMs < fromMs) continue;
+    longest = Math.max(longest, monoMs - last);
+    last = monoMs;
+  }
+  return Math.max(longest, toMs - last);
+}
