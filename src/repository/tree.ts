@@ -278,7 +278,8 @@ export class TreeParser {
       }
       at += 1;
     }
-    if (this.#depth < nodeDepth) return;
+    // Between nodes there is nothing to keep, and up to the bracket that opened a list the text was taken already.
+    if (this.#depth < nodeDepth || this.#inContent) return;
     this.#text.push(bytes.subarray(from));
     if (this.#inString && this.#depth === nodeDepth) {
       this.#key = Buffer.concat([this.#key, bytes.subarray(Math.max(stringFrom, 0))]);

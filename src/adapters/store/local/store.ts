@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:fs';
-import { mkdir, open, opendir, rename, stat, unlink } from 'node:fs/promises';
+import { mkdir, open, opendir, rename, stat, unlink, type FileHandle } from 'node:fs/promises';
 import { dirname, join, normalize } from 'node:path';
 import { codeOf, messageOf, StillpointError } from '../../../model/errors.ts';
 import type { BlobStore, StoredFile } from '../../../ports/blob-store.ts';
@@ -13,6 +13,7 @@ const partMark = /-tmp-[0-9a-f]{16}$/;
 /** A directory on a mounted file system. Modes as restic's local backend: directories 0700, files 0400. */
 export class LocalStore implements BlobStore {
   readonly location: string;
+  readonly #making = new Map<string, Promise<void>>();
 
   constructor(directory: string) {
     this.location = directory;
@@ -23,9 +24,11 @@ export class LocalStore implements BlobStore {
     const target = this.#path(name);
     const part = `${target}-tmp-${randomBytes(8).toString('hex')}`;
     try {
-      await writeDurably(part, data);
+      await this.#write(part, data);
       await rename(part, target);
       await syncDirectory(dirname(target));
+      // Another put may have made the directory just now and not have synced it into its parent yet.
+      await this.#making.get(dirname(target));
     } catch (error) {
       await unlink(part).catch(() => undefined); // Never made, or renamed already: either way no part is left.
       throw this.#writeFailure(name, error);
@@ -83,6 +86,34 @@ export class LocalStore implements BlobStore {
     } catch (error) {
       if (!isMissing(error)) throw this.#io(name, error);
     }
+  }
+
+  async #write(path: string, data: Uint8Array): Promise<void> {
+    const file = await this.#create(path);
+    try {
+      for (let done = 0; done < data.length;) done += (await file.write(data, done, data.length - done)).bytesWritten;
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+  }
+
+  async #create(path: string): Promise<FileHandle> {
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
+    try {
+      return await open(path, flags, 0o400);
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error;
+    }
+    const directory = dirname(path);
+    const making = this.#making.get(directory) ?? makeDirectory(directory);
+    this.#making.set(directory, making);
+    try {
+      await making;
+    } finally {
+      this.#making.delete(directory);
+    }
+    return await open(path, flags, 0o400);
   }
 
   /** `folder` is '' or ends with a slash. */
@@ -145,24 +176,6 @@ function isMissing(error: unknown): boolean {
 
 function cancelled(signal: AbortSignal): StillpointError {
   return new StillpointError('cancelled', 'writing to the repository was cancelled', { cause: signal.reason });
-}
-
-async function writeDurably(path: string, data: Uint8Array): Promise<void> {
-  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL;
-  let file;
-  try {
-    file = await open(path, flags, 0o400);
-  } catch (error) {
-    if (codeOf(error) !== 'ENOENT') throw error;
-    await makeDirectory(dirname(path));
-    file = await open(path, flags, 0o400);
-  }
-  try {
-    for (let done = 0; done < data.length;) done += (await file.write(data, done, data.length - done)).bytesWritten;
-    await file.sync();
-  } finally {
-    await file.close();
-  }
 }
 
 /** With everything above it, each new name durable in the directory that holds it. */
