@@ -4,13 +4,14 @@ import { StillpointError, codeOf } from '../model/errors.ts';
 import type { FreezeAnswer, HoldToken, MemberObservation } from '../model/hold.ts';
 import type { Moment } from '../model/time.ts';
 import { launchGuard } from '../guard/launch.ts';
-import type { GuardClient, GuardSpec, HoldReport } from '../guard/protocol.ts';
+import type { GuardCalls, GuardClient, GuardSpec, HoldReport } from '../guard/protocol.ts';
 import { killExactly, type ProcessIdentity } from '../platform/process.ts';
 import type { Environment, Workload } from './environment.ts';
 import type { Trace } from './journal.ts';
 
 /** The guard and the sentinel have had their deadlines when this much more has passed; then the flow acts itself. */
 const patienceMs = 1_500;
+const guardHint = 'see `stillpoint status`, then run again';
 
 /** Where a run's guard listens and leaves its result. */
 export function holdPlaces(
@@ -82,15 +83,15 @@ export class Hold {
 
   async freeze(): Promise<{ readonly called: Moment; readonly answer: FreezeAnswer }> {
     this.#mayBeFrozen = true;
-    return await this.#inTime(this.#connected().call('freeze'), this.budgetMs + patienceMs);
+    return await this.#whileHeld('freeze');
   }
 
   async ask(): Promise<FreezeAnswer> {
-    return await this.#inTime(this.#connected().call('ask'), this.budgetMs + patienceMs);
+    return await this.#whileHeld('ask');
   }
 
   async observe(): Promise<MemberObservation> {
-    return await this.#inTime(this.#connected().call('observe'), this.budgetMs + patienceMs);
+    return await this.#whileHeld('observe');
   }
 
   /** Aborts when the hold ends or the guard dies. */
@@ -152,12 +153,18 @@ export class Hold {
     return { answer: { ...answer, heldThroughout: false }, by: 'flow' };
   }
 
+  /** An answer that comes after the hold has ended is worth nothing, so the end of the hold is the answer then. */
+  async #whileHeld<Op extends 'freeze' | 'ask' | 'observe'>(op: Op): Promise<GuardCalls[Op]> {
+    const client = this.#connected();
+    return await Promise.race([this.#inTime(client.call(op), this.budgetMs + patienceMs), rejectOn(client.held)]);
+  }
+
   /** A guard that does not answer in time counts as lost. */
   async #inTime<T>(call: Promise<T>, ms: number): Promise<T> {
     let cancel = (): void => undefined;
     const late = new Promise<never>((_resolve, reject) => {
       cancel = this.#environment.clock.after(ms, () =>
-        reject(new StillpointError('guard-lost', 'the guard does not answer')),
+        reject(new StillpointError('guard-lost', 'the guard does not answer', { hint: guardHint })),
       );
     });
     try {
@@ -175,7 +182,8 @@ export class Hold {
 
 function rejectOn(signal: AbortSignal): Promise<never> {
   return new Promise((_resolve, reject) => {
-    const abort = (): void => reject(new StillpointError('cancelled', 'cancelled before the freeze'));
+    const abort = (): void =>
+      reject(signal.reason instanceof StillpointError ? signal.reason : new StillpointError('cancelled', 'cancelled'));
     if (signal.aborted) abort();
     else signal.addEventListener('abort', abort, { once: true });
   });

@@ -85,10 +85,12 @@ class Guard {
     const giveUp = this.#clock.after(ownerWaitMs, () => {
       if (this.#owner === undefined) this.#finish();
     });
-    process.once('SIGTERM', () => void this.#leaveNow());
+    const terminate = (): void => void this.#leaveNow();
+    process.once('SIGTERM', terminate);
     onReady();
     await finished;
     giveUp();
+    process.removeListener('SIGTERM', terminate);
     await this.#letGo();
   }
 

@@ -131,7 +131,11 @@ export class GuardClient {
 
   #receive(reply: GuardReply): void {
     if ('event' in reply) {
-      this.#held.abort(new StillpointError('hold-expired', `the hold was ended by ${reply.by}`));
+      this.#held.abort(
+        new StillpointError('hold-expired', `the hold was ended early (${reply.by})`, {
+          hint: 'raise hold.budget of the workload, or look for what makes the freeze or the cut slow',
+        }),
+      );
       return;
     }
     const waiting = this.#waiting.get(reply.id);

@@ -41,7 +41,13 @@ export function decodeRows(data: Buffer): readonly (number | undefined)[] {
   return rows;
 }
 
-export const toyFiles = { rows: 'rows.toy', canary: 'canary.toy', lock: 'toy.lock', epoch: 'epoch.toy', hold: 'hold.toy' } as const;
+export const toyFiles = {
+  rows: 'rows.toy',
+  canary: 'canary.toy',
+  lock: 'toy.lock',
+  epoch: 'epoch.toy',
+  hold: 'hold.toy',
+} as const;
 
 /** One durable row, or false while the engine is frozen. */
 export async function writeRow(directory: string, file: string, row: number): Promise<boolean> {
@@ -59,7 +65,9 @@ export async function writeRow(directory: string, file: string, row: number): Pr
 }
 
 async function epochOf(directory: string): Promise<string> {
-  return existsSync(join(directory, toyFiles.epoch)) ? (await readFile(join(directory, toyFiles.epoch), 'utf8')).trim() : '1';
+  return existsSync(join(directory, toyFiles.epoch))
+    ? (await readFile(join(directory, toyFiles.epoch), 'utf8')).trim()
+    : '1';
 }
 
 async function observe(directory: string): Promise<MemberObservation> {
@@ -83,7 +91,16 @@ export class ToyApplication implements Application {
       version: '1',
       member: await observe(directory),
       holdKind: 'writes-stopped',
-      paths: [{ path: rows, role: 'data', name: 'rows', kind: 'file', companions: [join(directory, toyFiles.canary)], leftOut: [] }],
+      paths: [
+        {
+          path: rows,
+          role: 'data',
+          name: 'rows',
+          kind: 'file',
+          companions: [join(directory, toyFiles.canary)],
+          leftOut: [],
+        },
+      ],
       bytes: (await stat(rows)).size,
       identity: directory,
       facts: {},
@@ -104,7 +121,9 @@ export class ToyApplication implements Application {
       await this.#clock.sleep(10);
     }
     const holder = await readFile(join(this.#config.directory, toyFiles.hold), 'utf8').catch(() => '');
-    return holder === token.identity ? { state: 'frozen', said: `locked by ${holder}` } : { state: 'unknown', said: 'locked by somebody' };
+    return holder === token.identity
+      ? { state: 'frozen', said: `locked by ${holder}` }
+      : { state: 'unknown', said: 'locked by somebody' };
   }
 
   async thaw(token: HoldToken): Promise<ThawAnswer> {
@@ -125,7 +144,8 @@ export class ToyApplication implements Application {
     if (!existsSync(file)) return;
     const canary = decodeRows(await readFile(file));
     const broken = canary.findIndex((row, index) => row !== index + 1);
-    if (broken >= 0) yield { severity: 'error', check: 'canary', said: `number ${broken + 1} is missing`, value: broken };
+    if (broken >= 0)
+      yield { severity: 'error', check: 'canary', said: `number ${broken + 1} is missing`, value: broken };
     else yield { severity: 'info', check: 'canary', said: `prefix 1..${canary.length}`, value: canary.length };
   }
 
@@ -175,13 +195,23 @@ class ToySession implements HoldSession {
     }
     this.#froze = this.#lock !== undefined || this.#config.fault === 'lies';
     const spans = [{ party: 'engine' as const, what: 'lock', startMs, endMs: this.#clock.monoMs() }];
-    return { frozen: this.#froze, said: this.#froze ? 'done, exit 0' : 'the lock is taken', at: this.#clock.now(), spans };
+    return {
+      frozen: this.#froze,
+      said: this.#froze ? 'done, exit 0' : 'the lock is taken',
+      at: this.#clock.now(),
+      spans,
+    };
   }
 
   ask(): Promise<FreezeAnswer> {
     if (this.#config.fault === 'loses') this.#release();
     const frozen = this.#lock !== undefined;
-    return Promise.resolve({ frozen, said: frozen ? 'locked by us' : 'not locked by us', at: this.#clock.now(), spans: [] });
+    return Promise.resolve({
+      frozen,
+      said: frozen ? 'locked by us' : 'not locked by us',
+      at: this.#clock.now(),
+      spans: [],
+    });
   }
 
   async observe(): Promise<MemberObservation> {
@@ -191,7 +221,14 @@ class ToySession implements HoldSession {
   thaw(): Promise<ThawAnswer> {
     const heldThroughout = this.#lock !== undefined;
     this.#release();
-    return Promise.resolve({ thawed: true, heldThroughout, said: 'unlocked', at: this.#clock.now(), spans: [], artifacts: [] });
+    return Promise.resolve({
+      thawed: true,
+      heldThroughout,
+      said: 'unlocked',
+      at: this.#clock.now(),
+      spans: [],
+      artifacts: [],
+    });
   }
 
   close(): Promise<void> {

@@ -1,0 +1,325 @@
+/**
+ * Whole backups of an engine that lies, loses its hold, hangs or changes its role: none may become a point, each names what it found,
+ * and nothing is left behind. Guard and flow run in this process; everything else is real.
+ */
+import assert from 'node:assert/strict';
+import { appendFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { localHost } from '../../src/adapters/host/local/host.ts';
+import { copy } from '../../src/adapters/snapshot/copy/provider.ts';
+import { openCatalog } from '../../src/catalog/catalog.ts';
+import { backup } from '../../src/flows/backup.ts';
+import { drill } from '../../src/flows/drill.ts';
+import type { Environment, Workload } from '../../src/flows/environment.ts';
+import type { FaultPoint } from '../../src/flows/flow.ts';
+import { recover } from '../../src/flows/recover.ts';
+import { restore } from '../../src/flows/restore.ts';
+import { runGuard } from '../../src/guard/guard.ts';
+import { GuardClient } from '../../src/guard/protocol.ts';
+import { StillpointError } from '../../src/model/errors.ts';
+import { systemClock } from '../../src/platform/clock.ts';
+import { systemExec } from '../../src/platform/exec.ts';
+import { silent } from '../../src/platform/logger.ts';
+import { identify } from '../../src/platform/process.ts';
+import type { SnapshotProvider } from '../../src/ports/snapshot-provider.ts';
+import { initRepository, openRepository } from '../../src/repository/repository.ts';
+import { MemoryStore } from '../doubles/memory-store.ts';
+import { encodeRow, toy, toyFiles, writeRow } from '../doubles/toy-application.ts';
+
+const never = new AbortController().signal;
+type Fault = 'none' | 'lies' | 'loses' | 'hangs';
+
+interface Scene extends AsyncDisposable {
+  readonly data: string;
+  readonly state: string;
+  readonly workload: Workload;
+  readonly environment: Environment;
+  /** Every place that a run may litter. */
+  left(): Promise<readonly string[]>;
+}
+
+interface SceneOptions {
+  readonly fault?: Fault;
+  readonly at?: (transition: string, data: string) => Promise<void>;
+  readonly budgetMs?: number;
+  readonly consistency?: Workload['consistency'];
+  readonly provider?: (real: SnapshotProvider) => SnapshotProvider;
+}
+
+async function scene(options: SceneOptions = {}): Promise<Scene> {
+  const home = await mkdtemp(join(tmpdir(), 'sp-scene-'));
+  const data = join(home, 'data');
+  const state = join(home, 'state');
+  await mkdir(data);
+  await mkdir(state, { mode: 0o711 });
+  await writeFile(join(data, toyFiles.rows), encodeRow(1));
+  const platform = {
+    exec: systemExec,
+    clock: systemClock,
+    log: silent,
+    host: localHost(systemExec),
+    stateDirectory: state,
+  };
+  const settings = toy.config.parse({ directory: data, fault: options.fault ?? 'none' });
+  const noSecret = (): Promise<string> => Promise.reject(new Error('the toy has no secrets'));
+  const application = toy.create(settings, 'toys', platform, noSecret);
+  const real = copy.create(copy.config.parse({}), platform);
+  const provider = options.provider?.(real) ?? real;
+  const store = new MemoryStore();
+  const deps = {
+    clock: systemClock,
+    log: silent,
+    hostname: 'here',
+    pid: process.pid,
+    isProcessAlive: (pid: number) => identify(pid) !== undefined,
+  };
+  await initRepository(store, 'password', { ...deps, keyCost: { N: 1024, r: 8, p: 1 } });
+  const repository = await openRepository(store, 'password', deps);
+  const catalog = await openCatalog(state);
+  const fault: FaultPoint = async (transition) => await options.at?.(transition, data);
+  const workload: Workload = {
+    name: 'toys',
+    application,
+    applicationSpec: { kind: 'toy', config: settings },
+    providers: [provider],
+    budgetMs: options.budgetMs ?? 3000,
+    consistency: options.consistency ?? 'application',
+  };
+  const environment: Environment = {
+    stateDirectory: state,
+    hostname: 'here',
+    clock: systemClock,
+    exec: systemExec,
+    log: silent,
+    host: platform.host,
+    reporter: { step: () => undefined, progress: () => undefined, finding: () => undefined },
+    catalog: () => Promise.resolve(catalog),
+    repository: () => Promise.resolve(repository),
+    fault,
+    launch: async (spec) => {
+      const sentinel = { pid: 0, alive: () => true, armed: () => undefined, thawed: () => undefined };
+      await new Promise<void>((resolve, reject) => {
+        runGuard(spec, application, sentinel, systemClock, resolve).catch(reject);
+      });
+      const client = await GuardClient.connect(spec.socket);
+      // This process is guard and flow at once, and nobody may kill it as a hung guard.
+      return {
+        client,
+        status: { ...(await client.call('own')), guard: { pid: 1, startTicks: 'none', bootId: 'none' } },
+      };
+    },
+  };
+  const files = async (directory: string): Promise<readonly string[]> => await readdir(directory).catch(() => []);
+  return {
+    data,
+    state,
+    workload,
+    environment,
+    left: async () => [
+      ...(await files(join(state, 'staging'))),
+      ...(await files(join(state, 'work'))),
+      ...(await files(join(state, 'drill'))),
+      ...(await files(join(state, 'holds'))).filter((name) => name.endsWith('.sock')),
+      ...(await repository.snapshots()).map((snapshot) => `snapshot ${snapshot.id}`),
+      ...catalog.points().map((point) => `point ${point.id}`),
+    ],
+    async [Symbol.asyncDispose]() {
+      catalog.close();
+      await repository.close();
+      await rm(home, { recursive: true, force: true });
+    },
+  };
+}
+
+const setEpoch = async (data: string): Promise<void> => await writeFile(join(data, toyFiles.epoch), '2');
+
+/** Cuts honestly and says of one volume that it was fixed an hour late. */
+function late(real: SnapshotProvider): SnapshotProvider {
+  return overriding(real, {
+    async cut(group, label, signal) {
+      const done = await real.cut(group, label, signal);
+      const cuts = done.cuts.map((cut) => ({ ...cut, fixed: { ...cut.fixed, monoMs: cut.fixed.monoMs + 3_600_000 } }));
+      return { ...done, cuts };
+    },
+  });
+}
+
+/** Locates one volume more than it cuts. */
+function forgetful(real: SnapshotProvider): SnapshotProvider {
+  return overriding(real, {
+    async cut(group, label, signal) {
+      const done = await real.cut(group, label, signal);
+      return { ...done, cuts: [] };
+    },
+  });
+}
+
+function overriding(real: SnapshotProvider, change: Partial<SnapshotProvider>): SnapshotProvider {
+  return {
+    kind: real.kind,
+    needs: real.needs,
+    locate: (paths, signal) => real.locate(paths, signal),
+    atomicity: (group) => real.atomicity(group),
+    predict: (group, hold, signal) => real.predict(group, hold, signal),
+    prepare: (group, signal) => real.prepare(group, signal),
+    refs: (group, label) => real.refs(group, label),
+    cut: (group, label, signal) => real.cut(group, label, signal),
+    list: (group) => real.list(group),
+    open: (ref) => real.open(ref),
+    delete: (ref) => real.delete(ref),
+    ...change,
+  };
+}
+
+interface Violation {
+  readonly name: string;
+  readonly options: SceneOptions;
+  readonly code: string;
+  readonly names: RegExp;
+}
+
+const violations: readonly Violation[] = [
+  {
+    name: 'a freeze that says it is done and is not',
+    options: { fault: 'lies' },
+    code: 'verdict-too-weak',
+    names: /hold-unconfirmed-before-thaw/,
+  },
+  {
+    name: 'a hold that is lost before the thaw',
+    options: { fault: 'loses' },
+    code: 'verdict-too-weak',
+    names: /hold-lost/,
+  },
+  {
+    name: 'a freeze that never answers',
+    options: { fault: 'hangs', budgetMs: 300 },
+    code: 'hold-expired',
+    names: /deadline/,
+  },
+  { name: 'a late volume', options: { provider: late }, code: 'verdict-too-weak', names: /cut-after-thaw/ },
+  {
+    name: 'a volume that was not cut',
+    options: { provider: forgetful },
+    code: 'verdict-too-weak',
+    names: /volume-not-cut.*path-not-covered/,
+  },
+  {
+    name: 'a role change before the cut',
+    options: { at: async (transition, data) => (transition === 'after:freeze' ? await setEpoch(data) : undefined) },
+    code: 'verdict-too-weak',
+    names: /role-changed/,
+  },
+  {
+    name: 'a role change before the record',
+    options: { at: async (transition, data) => (transition === 'before:copy' ? await setEpoch(data) : undefined) },
+    code: 'verdict-too-weak',
+    names: /role-changed.*record/,
+  },
+];
+
+describe('seeded violations through the whole flow', () => {
+  for (const { name, options, code, names } of violations) {
+    it(`refuses ${name}, names it and leaves nothing`, async () => {
+      await using stage = await scene(options);
+      await assert.rejects(
+        backup(stage.workload, stage.environment, { level: undefined, signal: never }),
+        (error: unknown) => {
+          assert.ok(error instanceof StillpointError, String(error));
+          assert.equal(error.code, code, error.message);
+          assert.match(error.message, names);
+          assert.notEqual(error.hint, undefined);
+          return true;
+        },
+      );
+      assert.deepEqual(await stage.left(), []);
+      assert.equal(await writeRow(stage.data, toyFiles.rows, 2), true, 'writers write again');
+    });
+  }
+
+  it('makes a point of an honest engine, drills it, and restores it beside and in place', async () => {
+    await using stage = await scene();
+    const made = await backup(stage.workload, stage.environment, { level: undefined, signal: never });
+    assert.equal(made.outcome, 'complete');
+    assert.equal(made.point.verdict, 'application-consistent');
+    assert.equal(made.point.level, 'full');
+    assert.ok((made.evidence.canary?.acknowledged ?? 0) >= 0);
+    const drilled = await drill(stage.workload, stage.environment, {
+      point: made.point,
+      directory: undefined,
+      signal: never,
+    });
+    assert.equal(drilled.outcome, 'passed', JSON.stringify(drilled.findings));
+    await writeRow(stage.data, toyFiles.rows, 2);
+    const second = await backup(stage.workload, stage.environment, { level: 'incremental', signal: never });
+    assert.equal(second.point.parent, made.point.id);
+    const beside = join(stage.state, 'beside');
+    const restored = await restore(stage.workload, stage.environment, {
+      point: second.point,
+      target: { kind: 'directory', path: beside },
+      signal: never,
+    });
+    assert.equal(restored.paths[0]?.at, beside + join(stage.data, toyFiles.rows));
+    await appendFile(join(stage.data, toyFiles.rows), 'rubbish');
+    const inPlace = await restore(stage.workload, stage.environment, {
+      point: second.point,
+      target: { kind: 'in-place' },
+      signal: never,
+    });
+    assert.equal(inPlace.movedAside[0]?.from, join(stage.data, toyFiles.rows));
+    const names = await readdir(stage.data);
+    assert.ok(
+      names.some((each) => each.startsWith(`${toyFiles.rows}.before-`)),
+      'the former file is kept',
+    );
+  });
+
+  it('refuses a second run on the same workload at once', async () => {
+    let inside: Promise<unknown> | undefined;
+    await using stage = await scene({
+      at: async (transition) => {
+        if (transition !== 'before:cut') return;
+        inside = assert.rejects(backup(stage.workload, stage.environment, { level: undefined, signal: never }), {
+          code: 'workload-busy',
+        });
+        await inside;
+      },
+    });
+    const made = await backup(stage.workload, stage.environment, { level: undefined, signal: never });
+    assert.notEqual(inside, undefined);
+    assert.equal(made.outcome, 'complete');
+  });
+
+  for (const transition of ['before:prepare', 'before:freeze', 'before:cut', 'after:cut', 'before:copy']) {
+    it(`leaves nothing when it is cancelled ${transition}`, async () => {
+      const controller = new AbortController();
+      await using stage = await scene({
+        at: async (reached) => (reached === transition ? controller.abort() : undefined),
+      });
+      await assert.rejects(backup(stage.workload, stage.environment, { level: undefined, signal: controller.signal }), {
+        code: 'cancelled',
+      });
+      assert.deepEqual(await stage.left(), []);
+      assert.equal(await writeRow(stage.data, toyFiles.rows, 2), true);
+    });
+  }
+
+  it('says loudly that a full was made where an incremental was asked for', async () => {
+    await using stage = await scene();
+    const made = await backup(stage.workload, stage.environment, { level: 'incremental', signal: never });
+    assert.equal(made.outcome, 'degraded');
+    assert.equal(made.point.level, 'full');
+    assert.match(made.findings.map((finding) => finding.said).join(), /no earlier point/);
+  });
+
+  it('recovers nothing, twice, where nothing was left', async () => {
+    await using stage = await scene();
+    for (const _round of [1, 2]) {
+      const done = await recover([stage.workload], stage.environment, { discard: undefined, signal: never });
+      assert.deepEqual(done.failures, []);
+      assert.deepEqual(done.runs, []);
+    }
+  });
+});
