@@ -11,6 +11,8 @@ import type { Trace } from './journal.ts';
 
 /** The guard and the sentinel have had their deadlines when this much more has passed; then the flow acts itself. */
 const patienceMs = 1_500;
+/** To end an engine session that is idle by then. */
+const releaseMs = 10_000;
 const guardHint = 'see `stillpoint status`, then run again';
 
 /** Where a run's guard listens and leaves its result. */
@@ -125,7 +127,8 @@ export class Hold {
     if (client === undefined) return;
     try {
       if (this.#mayBeFrozen) await this.thaw();
-      await this.#inTime(client.call('release'), 10_000);
+      await this.#inTime(client.call('release'), releaseMs);
+      await this.#inTime(client.closed, releaseMs);
     } catch (error) {
       // A guard that is gone has nothing left to release; a thaw that cannot be proved is not to be swallowed.
       if (codeOf(error) !== 'guard-lost') throw error;

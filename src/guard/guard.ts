@@ -62,6 +62,8 @@ class Guard {
   #frozenAt: Moment | null = null;
   #deadline: { readonly monoMs: number; readonly cancel: () => void } | undefined;
   #ending: Promise<HoldReport> | undefined;
+  /** Fulfils when a freeze under way has answered, however it did. */
+  #freezing: Promise<void> = Promise.resolve();
   #report: HoldReport | null = null;
   #finish: () => void = () => undefined;
 
@@ -174,7 +176,12 @@ class Guard {
     this.#sentinel.armed(monoMs);
     this.#deadline = { monoMs, cancel: this.#clock.after(this.#spec.budgetMs, () => void this.#end('deadline')) };
     const called = this.#clock.now();
-    const answer = await session.freeze();
+    const freezing = session.freeze();
+    this.#freezing = freezing.then(
+      () => undefined,
+      () => undefined,
+    );
+    const answer = await freezing;
     if (this.#ending !== undefined) {
       throw new StillpointError('hold-expired', 'the freeze took longer than the hold may last', {
         hint: 'raise hold.budget, or look for what keeps the engine from freezing',
@@ -216,8 +223,10 @@ class Guard {
     const tooLong = new Promise<undefined>((resolve) => {
       cancel = this.#clock.after(sessionThawMs, () => resolve(undefined));
     });
-    // A session that throws at thaw has told us nothing: the engine is asked from outside, like after a hang.
-    const answer = await Promise.race([session.thaw().catch(() => undefined), tooLong]);
+    // A thaw beside a freeze under way could be overtaken by it. A session that throws at thaw has told us nothing: the engine is
+    // asked from outside then, like after a hang.
+    const thawing = this.#freezing.then(() => session.thaw()).catch(() => undefined);
+    const answer = await Promise.race([thawing, tooLong]);
     cancel();
     if (answer?.thawed === true) return answer;
     void session.close();
@@ -256,8 +265,9 @@ class Guard {
     } catch {
       // A full disk must not keep the guard from ending; whoever asks for the result asks the engine instead.
     }
-    for (const socket of this.#connections) socket.end();
     this.#server.close();
     await rm(this.#spec.socket, { force: true });
+    // Last: the end of its connection tells the flow that nothing of this hold is left.
+    for (const socket of this.#connections) socket.end();
   }
 }

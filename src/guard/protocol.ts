@@ -93,6 +93,8 @@ function isErrorCode(code: string): code is ErrorCode {
 export class GuardClient {
   /** Aborts as soon as the hold cannot be trusted any more: it ended, or its guard did. */
   readonly held: AbortSignal;
+  /** Fulfils when the guard has closed the connection: after a release it is gone, with its socket. */
+  readonly closed: Promise<void>;
   readonly #socket: Socket;
   readonly #waiting = new Map<number, { resolve(value: unknown): void; reject(error: Error): void }>();
   readonly #held = new AbortController();
@@ -104,7 +106,12 @@ export class GuardClient {
     this.held = this.#held.signal;
     onLines(socket, (line) => this.#receive(JSON.parse(line) as GuardReply));
     socket.on('error', () => undefined); // 'close' follows and carries the consequence
-    socket.on('close', () => this.#lost());
+    this.closed = new Promise((resolve) => {
+      socket.on('close', () => {
+        this.#lost();
+        resolve();
+      });
+    });
   }
 
   static async connect(path: string): Promise<GuardClient> {

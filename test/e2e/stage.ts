@@ -7,6 +7,7 @@ import { systemClock } from '../../src/platform/clock.ts';
 import { systemExec, type CommandResult, type RunningProcess } from '../../src/platform/exec.ts';
 import { startPostgres, whyNoPostgres } from '../doubles/embedded-postgres.ts';
 import { loopVolume } from '../doubles/loop-volume.ts';
+import { smallDisk } from '../doubles/small-disk.ts';
 import type { WriterSpec } from './writer.ts';
 
 export type Engine = 'postgresql' | 'sqlite';
@@ -28,6 +29,8 @@ export interface Stage extends AsyncDisposable {
   start(args: readonly string[], env?: Readonly<Record<string, string>>): RunningProcess;
   /** Everything that a run may leave outside the repository's data: snapshots, staging, work, holds, repository locks, processes. */
   leftovers(): Promise<readonly string[]>;
+  /** Removes what a test filled the state directory's disk with. */
+  unfill(): Promise<void>;
   /** Processes of the stage's commands that are alive. */
   processes(): Promise<readonly { readonly pid: number; readonly command: string }[]>;
 }
@@ -40,9 +43,12 @@ export interface StageOptions {
   readonly budget: string;
   readonly canary?: boolean;
   readonly pauseMs?: number;
+  /** The state directory on a disk of its own, of this size. */
+  readonly stateBytes?: number;
 }
 
 export async function openStage(engine: Engine, provider: Provider, options: StageOptions): Promise<Stage | string> {
+  if (options.stateBytes !== undefined && process.getuid?.() !== 0) return 'needs root: mounts a small disk';
   if (engine === 'postgresql') {
     const why = await whyNoPostgres();
     if (why !== undefined) return why;
@@ -127,7 +133,9 @@ async function finish(
   });
   await load.firstLine((line) => line === 'ready', 30_000);
 
-  const stateDirectory = join(home, 'state');
+  const small = options.stateBytes === undefined ? undefined : await smallDisk(options.stateBytes);
+  if (small !== undefined) undo.use(small);
+  const stateDirectory = small?.directory ?? join(home, 'state');
   const repository = join(home, 'repository');
   const configFile = join(home, 'stillpoint.yaml');
   const password = join(home, 'password');
@@ -188,6 +196,10 @@ async function finish(
       ...(await inside(join(repository, 'locks'))),
       ...(await processes()).map((each) => `process ${each.pid}: ${each.command}`),
     ],
+    unfill: async () => {
+      for (const name of await readdir(stateDirectory))
+        if (name.startsWith('filler-')) await rm(join(stateDirectory, name));
+    },
     processes,
     [Symbol.asyncDispose]: () => undo.disposeAsync(),
   };
