@@ -15,7 +15,7 @@ export interface LoopVolume extends AsyncDisposable {
 /** mkfs.xfs refuses less than 300 MB. */
 const recipe = {
   btrfs: { bytes: 256 * 1024 * 1024, mkfs: ['mkfs.btrfs', '-q'] },
-  xfs: { bytes: 320 * 1024 * 1024, mkfs: ['mkfs.xfs', '-q', '-m', 'reflink=1'] },
+  xfs: { bytes: 320 * 1024 * 1024, mkfs: ['mkfs.xfs', '-q'] },
   ext4: { bytes: 64 * 1024 * 1024, mkfs: ['mkfs.ext4', '-q'] },
 } as const satisfies Record<string, { bytes: number; mkfs: readonly [string, ...string[]] }>;
 
@@ -33,7 +33,7 @@ async function unmount(mountPoint: string): Promise<void> {
  */
 export async function loopVolume(
   kind: LoopFileSystem,
-  options: { readonly bytes?: number } = {},
+  options: { readonly bytes?: number; readonly mkfs?: readonly string[] } = {},
 ): Promise<LoopVolume | { readonly skip: string }> {
   if (process.getuid?.() !== 0) return { skip: `needs root: mounts a ${kind} image` };
   const { bytes, mkfs } = recipe[kind];
@@ -47,12 +47,11 @@ export async function loopVolume(
   await writeFile(image, '');
   await truncate(image, options.bytes ?? bytes);
   await mkdir(mountPoint);
-  const made = await systemExec.run({ argv: [...mkfs, image], timeoutMs });
-  const mounted =
-    made.exitCode === 0 ? await systemExec.run({ argv: ['mount', '-o', 'loop', image, mountPoint], timeoutMs }) : made;
+  await systemExec.check({ argv: [...mkfs, ...(options.mkfs ?? []), image], timeoutMs });
+  const mounted = await systemExec.run({ argv: ['mount', '-o', 'loop', image, mountPoint], timeoutMs });
   if (mounted.exitCode !== 0) {
     await remove();
-    return { skip: `needs loop devices and ${kind}: ${mounted.stderr.trim()}` };
+    return { skip: `needs loop devices and ${kind} in the kernel: ${mounted.stderr.trim()}` };
   }
   return {
     mountPoint,
