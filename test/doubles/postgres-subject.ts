@@ -90,6 +90,11 @@ async function subjectOn(server: EmbeddedPostgres): Promise<ContractSubject & { 
 
 async function readCopy(server: EmbeddedPostgres, copy: Copy): Promise<readonly number[]> {
   const data = copy.at(server.dataDirectory);
+  // A drill gives the copy to a user of its own.
+  if (process.getuid?.() === 0) {
+    const places = [copy.scratch, ...copy.required.map((each) => copy.at(each.path))];
+    await systemExec.check({ argv: ['chown', '-R', `${server.uid}:${server.gid}`, ...places], timeoutMs: 30_000 });
+  }
   const child = systemExec.start({
     argv: [join(server.binDirectory, 'postgres'), '-D', data, '-c', `unix_socket_directories=${copy.scratch}`],
     uid: server.uid,

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { codeOf, StillpointError } from '../../../model/errors.ts';
 import type { Copy } from '../../../ports/application.ts';
 import { rewriteTablespaceMap, Unreadable } from './parse.ts';
+import { createdTablespaces } from './wal-scan.ts';
 
 /** Original path of the data directory of a copy. */
 export function dataDirectoryOf(copy: Copy): string {
@@ -21,6 +22,7 @@ export function dataDirectoryOf(copy: Copy): string {
  */
 export async function adopt(copy: Copy): Promise<void> {
   const data = copy.at(dataDirectoryOf(copy));
+  await refuseOriginalTablespaces(data, copy);
   for (const name of await readdir(data)) {
     const original = copy.required.find((each) => each.name === (name === 'pg_wal' ? 'wal' : `link-${name}`));
     await bend(join(data, name), original?.path, copy);
@@ -32,6 +34,21 @@ export async function adopt(copy: Copy): Promise<void> {
   for (const oid of await namesIn(join(data, 'pg_tblspc')))
     await bend(join(data, 'pg_tblspc', oid), places.get(oid), copy);
   await rewriteMap(join(data, 'tablespace_map'), places, copy);
+}
+
+/**
+ * Recovery repeats a CREATE TABLESPACE that is in the WAL with the original's absolute path, whatever the links say, and then writes
+ * there. Beside a living original that would destroy it.
+ */
+async function refuseOriginalTablespaces(data: string, copy: Copy): Promise<void> {
+  if (copy.at(dataDirectoryOf(copy)) === dataDirectoryOf(copy)) return;
+  for (const path of await createdTablespaces(data, copy)) {
+    if (copy.at(path) === path || (await namesIn(path)).length === 0) continue;
+    throw new StillpointError('target-not-empty', `recovery of this point would write to ${path}, which is in use`, {
+      hint: `the point was made too soon after CREATE TABLESPACE: run CHECKPOINT on the original and make another point, or restore this one where ${path} does not exist`,
+      details: { path },
+    });
+  }
 }
 
 async function namesIn(directory: string): Promise<readonly string[]> {

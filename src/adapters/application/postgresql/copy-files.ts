@@ -17,23 +17,26 @@ export async function exists(path: string): Promise<boolean> {
   }
 }
 
-/** Who has to run the copy's server: the owner of its files, or of the original's files when they belong to root. Never root. */
-export async function ownerOf(data: string, facts: Copy['facts']): Promise<Owner | undefined> {
-  const seen = await stat(data);
+/**
+ * Free on every usual system: between systemd's home users and its dynamic ones (systemd, UIDS-GIDS: 60578 to 61183 are unused).
+ */
+const drillUser = 61_100;
+
+/**
+ * Who runs the copy's server. As root: a user that owns nothing else, and above all not the original's files. Recovery repeats CREATE
+ * TABLESPACE with the original's absolute path, and a copy that may write there would overwrite the live database. Undefined when
+ * this process is not root and can only run it as itself.
+ */
+export function drillOwner(facts: Copy['facts']): Owner | undefined {
   if (process.getuid?.() !== 0) return undefined;
-  if (seen.uid !== 0) return { uid: seen.uid, gid: seen.gid };
-  const uid = Number(facts['ownerUid']);
-  const gid = Number(facts['ownerGid']);
-  if (Number.isInteger(uid) && uid > 0) return { uid, gid };
-  throw new StillpointError('drill-failed', `the copy in ${data} belongs to root, as which PostgreSQL does not run`, {
-    hint: `give it to the system user of the server: chown -R postgres ${data}`,
-  });
+  const uid = facts['ownerUid'] === String(drillUser) ? drillUser + 1 : drillUser;
+  return { uid, gid: uid };
 }
 
 /** Gives everything below `path` to `owner`; what is theirs already is not touched. */
 export async function giveTo(path: string, owner: Owner): Promise<void> {
   const seen = await lstat(path);
-  if (seen.uid !== owner.uid) await lchown(path, owner.uid, owner.gid);
+  if (seen.uid !== owner.uid || seen.gid !== owner.gid) await lchown(path, owner.uid, owner.gid);
   if (!seen.isDirectory()) return;
   for (const name of await readdir(path)) await giveTo(join(path, name), owner);
 }

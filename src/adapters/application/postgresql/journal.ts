@@ -1,5 +1,6 @@
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { FileHandle } from 'node:fs/promises';
 import { codeOf, messageOf, StillpointError } from '../../../model/errors.ts';
 import type { JournalSpan } from '../../../model/hold.ts';
 import type { CollectedFile } from '../../../ports/application.ts';
@@ -56,6 +57,7 @@ async function copySegment(
   }
   await using _source = source;
   await using target = await open(to, 'w', 0o600);
+  await ownLike(source, target);
   const prove = segmentProof(facts);
   const buffer = Buffer.allocUnsafe(chunkBytes);
   let total = 0;
@@ -72,6 +74,13 @@ async function copySegment(
   return BigInt(total) === facts.segmentBytes ? undefined : `it has ${total} of ${facts.segmentBytes} bytes`;
 }
 
+/** The collected file goes back to the engine's place one day, where the engine's user must be able to read it. */
+async function ownLike(source: FileHandle, target: FileHandle): Promise<void> {
+  const seen = await source.stat();
+  await target.chmod(seen.mode & 0o7777);
+  if (process.getuid?.() === 0) await target.chown(seen.uid, seen.gid);
+}
+
 /** The history of a timeline after the first tells recovery where the earlier ones ended. */
 async function historyOf(span: JournalSpan, facts: WalFacts, into: string): Promise<readonly CollectedFile[]> {
   const { timeline } = parseSegment(span.from.file, facts.segmentBytes);
@@ -82,6 +91,7 @@ async function historyOf(span: JournalSpan, facts: WalFacts, into: string): Prom
   try {
     await using source = await open(path, 'r');
     await using target = await open(from, 'w', 0o600);
+    await ownLike(source, target);
     await target.writeFile(await source.readFile());
   } catch (cause) {
     if (codeOf(cause) !== 'ENOENT') throw cause;

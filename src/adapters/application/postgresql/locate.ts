@@ -133,11 +133,17 @@ export async function locate(connection: Connection, config: PostgresqlConfig): 
   const backupMode = config.hold === 'backup-mode';
   const outside = wal !== join(data, 'pg_wal');
   const leftOut: LeftOut[] = [...notNeeded];
-  if (backupMode && !outside) leftOut.push({ relative: 'pg_wal', match: 'contents', why: walElsewhere });
+  if (backupMode && !outside)
+    leftOut.push({ relative: 'pg_wal', match: 'contents', why: walElsewhere, onlyHeld: true });
   const paths: RequiredPath[] = [directory(data, 'data', 'data', leftOut)];
   if (outside) {
     paths.push(
-      directory(wal, 'journal', 'wal', backupMode ? [{ relative: '.', match: 'contents', why: walElsewhere }] : []),
+      directory(
+        wal,
+        'journal',
+        'wal',
+        backupMode ? [{ relative: '.', match: 'contents', why: walElsewhere, onlyHeld: true }] : [],
+      ),
     );
   }
   for (const { oid, path } of tablespaces) paths.push(directory(path, 'tablespace', `tablespace-${oid}`, []));

@@ -146,6 +146,60 @@ export function segmentProof(facts: SegmentFacts): (chunk: Uint8Array) => string
   };
 }
 
+/** Record header, data header and the longest path that the engine takes for a tablespace. */
+const longestRecord = 24 + 5 + 4 + 1024;
+const tablespaceManager = 5;
+
+/**
+ * Looks through WAL for records of CREATE TABLESPACE and gives their paths. Feed it whole pages, segment after segment in the order
+ * of the WAL; call with nothing at the end. Records before `redo` are passed over. It reads no checksums: a path may be named by WAL that recovery would not reach.
+ * Source: src/include/access/xlogrecord.h, XLogRecord; src/include/commands/tablespace.h, xl_tblspc_create_rec.
+ */
+export function tablespaceScan(blockBytes: number, redo: bigint): (pages?: Uint8Array) => readonly string[] {
+  let carried: Buffer = Buffer.alloc(0);
+  return (pages) => {
+    const parts: Buffer[] = [carried];
+    const data = Buffer.from(pages ?? []);
+    for (let page = 0; page + blockBytes <= data.byteLength; page += blockBytes) {
+      const header = (data.readUInt16LE(page + 2) & longHeader) === 0 ? 24 : 40;
+      const before = redo - data.readBigUInt64LE(page + 8);
+      if (before >= BigInt(blockBytes)) continue;
+      parts.push(data.subarray(page + Math.max(header, Number(before)), page + blockBytes));
+    }
+    const stream = Buffer.concat(parts);
+    // A record may go on behind what is here, unless nothing follows.
+    const end = pages === undefined ? stream.byteLength : Math.max(0, stream.byteLength - longestRecord) & ~7;
+    const found: string[] = [];
+    for (let at = 0; at < end; at += 8) {
+      const path = createdAt(stream, at);
+      if (path !== undefined) found.push(path);
+    }
+    carried = stream.subarray(end);
+    return found;
+  };
+}
+
+function createdAt(stream: Buffer, at: number): string | undefined {
+  if (stream[at + 17] !== tablespaceManager || ((stream[at + 16] ?? 0) & 0xf0) !== 0 || at + 40 > stream.byteLength) {
+    return undefined;
+  }
+  const short = stream[at + 24] === 0xff;
+  if (!short && stream[at + 24] !== 0xfe) return undefined;
+  const length = short ? stream.readUInt8(at + 25) : stream.readUInt32LE(at + 25);
+  const from = at + 24 + (short ? 2 : 5);
+  if (stream.readUInt32LE(at) !== from - at + length || from + length > stream.byteLength) return undefined;
+  const path = stream.subarray(from + 4, from + length);
+  const end = path.indexOf(0);
+  // An empty path is a tablespace inside the data directory.
+  return path[0] === 0x2f && end === path.byteLength - 1 ? path.subarray(0, end).toString('utf8') : undefined;
+}
+
+/** Where recovery from a control file begins. Source: src/include/catalog/pg_control.h, ControlFileData of 14 to 18. */
+export function redoOf(control: Uint8Array): { readonly position: bigint } | undefined {
+  if (control.byteLength < 48) return undefined;
+  return { position: new DataView(control.buffer, control.byteOffset).getBigUint64(40, true) };
+}
+
 export interface PostmasterPid {
   readonly pid: number;
   readonly dataDirectory: string;
@@ -195,9 +249,9 @@ function mapLines(map: string): readonly string[] {
 /** What the server said when it ended: the last line of the worst kind in its log. */
 export function lastComplaint(log: string): string {
   const lines = log.trim().split('\n');
-  const fatal =
+  const worst =
     lines.findLast((line) => /\b(PANIC|FATAL):/.test(line)) ?? lines.findLast((line) => /ERROR:/.test(line));
-  return (fatal ?? lines.at(-1) ?? '').replace(/^.*?\b(?=PANIC:|FATAL:|ERROR:)/, '');
+  return (worst ?? log.trim().replace(/^[\s\S]*\n/, '')).replace(/^.*?\b(?=PANIC:|FATAL:|ERROR:)/, '');
 }
 
 /** The session name by which the engine knows a hold. PostgreSQL keeps 63 bytes and replaces what is not printable ASCII. */

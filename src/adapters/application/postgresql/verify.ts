@@ -11,7 +11,7 @@ import type { CopyServer } from './commands.ts';
 import type { PostgresqlConfig } from './config.ts';
 import { connect } from './connection.ts';
 import type { Connection } from './connection.ts';
-import { closeToOthers, exists, giveTo, openWay, ownDirectory, ownerOf, removeIfThere } from './copy-files.ts';
+import { closeToOthers, drillOwner, exists, giveTo, openWay, ownDirectory, removeIfThere } from './copy-files.ts';
 import type { Owner } from './copy-files.ts';
 import { lastComplaint, majorOfProgram } from './parse.ts';
 import { questions } from './questions.ts';
@@ -41,7 +41,7 @@ export async function* verify(
   const major = Number((await readOr(join(data, 'PG_VERSION'), copy.facts['majorVersion'] ?? '')).trim());
   const binDirectory = await programsFor(major, copy, config, platform);
   await adopt(copy);
-  const owner = await ownerOf(data, copy.facts);
+  const owner = drillOwner(copy.facts);
   const places = copy.required
     .filter((each) => each.role !== 'configuration' && each.role !== 'external')
     .map((each) => copy.at(each.path));
