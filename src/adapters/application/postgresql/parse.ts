@@ -180,9 +180,8 @@ export function tablespaceScan(blockBytes: number, redo: bigint): (pages?: Uint8
 }
 
 function createdAt(stream: Buffer, at: number): string | undefined {
-  if (stream[at + 17] !== tablespaceManager || ((stream[at + 16] ?? 0) & 0xf0) !== 0 || at + 40 > stream.byteLength) {
-    return undefined;
-  }
+  if (at + 40 > stream.byteLength) return undefined;
+  if (stream.readUInt8(at + 17) !== tablespaceManager || (stream.readUInt8(at + 16) & 0xf0) !== 0) return undefined;
   const short = stream[at + 24] === 0xff;
   if (!short && stream[at + 24] !== 0xfe) return undefined;
   const length = short ? stream.readUInt8(at + 25) : stream.readUInt32LE(at + 25);

@@ -42,9 +42,7 @@ export async function* verify(
   const binDirectory = await programsFor(major, copy, config, platform);
   await adopt(copy);
   const owner = drillOwner(copy.facts);
-  const places = copy.required
-    .filter((each) => each.role !== 'configuration' && each.role !== 'external')
-    .map((each) => copy.at(each.path));
+  const places = copy.required.filter((each) => each.role !== 'configuration').map((each) => copy.at(each.path));
   const closeWay = await openWay([...places, copy.scratch], owner);
   try {
     yield* await prepareFiles(data, places, copy.scratch, owner);
