@@ -47,10 +47,11 @@ export async function* refsIn(directory: string, provider: string, volume: Volum
     throw error;
   }
   const suffix = suffixOf(volume.id);
-  for (const name of names.toSorted((a, b) => (a < b ? -1 : 1))) {
-    if (!name.startsWith(labelPrefix) || !name.endsWith(suffix)) continue;
-    yield refIn(directory, provider, volume.id, name.slice(0, -suffix.length));
-  }
+  const labels = names
+    .filter((name) => name.startsWith(labelPrefix) && name.endsWith(suffix))
+    .map((name) => name.slice(0, -suffix.length));
+  // By label, which begins with the time, and not by name: there the volume's hash stands in the way.
+  for (const label of labels.toSorted((a, b) => (a < b ? -1 : 1))) yield refIn(directory, provider, volume.id, label);
 }
 
 /** A detail that the provider itself put into the volume. Its absence is a bug, or a volume of another provider. */
