@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import type { Clock } from '../platform/clock.ts';
 import type { Exec } from '../platform/exec.ts';
 import type { Logger } from '../platform/logger.ts';
+import type { SecretSource } from '../platform/secrets.ts';
 import type { Application } from './application.ts';
 import type { BlobStore } from './blob-store.ts';
 import type { Host } from './host.ts';
@@ -46,11 +47,6 @@ export interface StoreModule<C> {
   create(config: C, platform: Platform): BlobStore;
 }
 
-/** A secret comes from a file, an environment variable or a command; never from the configuration itself. */
-export interface SecretSource {
-  readonly file?: string | undefined;
-  readonly env?: string | undefined;
-  readonly command?: readonly string[] | undefined;
-}
+export type { SecretSource };
 
 export type SecretReader = (source: SecretSource) => Promise<string>;

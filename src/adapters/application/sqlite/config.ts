@@ -39,7 +39,8 @@ export const sqliteConfig = z
   })
   .refine((config) => (config.file === undefined) !== (config.files === undefined), {
     error: 'needs either `file` or `files`, and not both',
-  });
+  })
+  .describe('SQLite 3 database files on this machine.');
 
 export type SqliteConfig = z.output<typeof sqliteConfig>;
 

@@ -1,0 +1,92 @@
+import type { z } from 'zod';
+import type { Application } from '../ports/application.ts';
+import type { BlobStore } from '../ports/blob-store.ts';
+import type {
+  ApplicationModule,
+  Discovered,
+  Platform,
+  SecretReader,
+  SnapshotModule,
+  StoreModule,
+} from '../ports/module.ts';
+import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
+import { postgresql } from './application/postgresql/application.ts';
+import { sqlite } from './application/sqlite/application.ts';
+import { filesOf } from './application/sqlite/config.ts';
+import { btrfs } from './snapshot/btrfs/provider.ts';
+import { copy } from './snapshot/copy/provider.ts';
+import { reflink } from './snapshot/reflink/provider.ts';
+import { localStore } from './store/local/store.ts';
+
+/**
+ * An adapter's module with its configuration type closed over: `create` takes plain data, as it stands in the file or came over a
+ * pipe, and validates it by the module's own schema. Schemas must accept what they put out (defaults, no changes of type), because
+ * a configuration is validated when it is loaded and again here.
+ */
+export interface RegisteredApplication {
+  readonly kind: string;
+  readonly config: z.ZodType;
+  create(config: unknown, workload: string, platform: Platform, secret: SecretReader): Application;
+  discover?(platform: Platform, signal: AbortSignal): Promise<readonly Discovered[]>;
+  /** Live data whose place the configuration itself tells: our own files must not lie inside. */
+  dataPaths(config: unknown): readonly string[];
+}
+
+export interface RegisteredSnapshotProvider {
+  readonly kind: string;
+  readonly config: z.ZodType;
+  create(config: unknown, platform: Platform): SnapshotProvider;
+}
+
+export interface RegisteredStore {
+  readonly kind: string;
+  readonly config: z.ZodType;
+  create(config: unknown, platform: Platform): BlobStore;
+  /** Local directories that the store fills. */
+  directories(config: unknown): readonly string[];
+}
+
+function application<C>(
+  module: ApplicationModule<C>,
+  dataPaths: (config: C) => readonly string[],
+): RegisteredApplication {
+  return {
+    kind: module.kind,
+    config: module.config,
+    create: (config, ...rest) => module.create(module.config.parse(config), ...rest),
+    ...(module.discover === undefined ? {} : { discover: module.discover.bind(module) }),
+    dataPaths: (config) => dataPaths(module.config.parse(config)),
+  };
+}
+
+function snapshotProvider<C>(module: SnapshotModule<C>): RegisteredSnapshotProvider {
+  return {
+    kind: module.kind,
+    config: module.config,
+    create: (config, platform) => module.create(module.config.parse(config), platform),
+  };
+}
+
+function store<C>(module: StoreModule<C>, directories: (config: C) => readonly string[]): RegisteredStore {
+  return {
+    kind: module.kind,
+    config: module.config,
+    create: (config, platform) => module.create(module.config.parse(config), platform),
+    directories: (config) => directories(module.config.parse(config)),
+  };
+}
+
+/** All adapters. Nothing else names them; a new one is one line here. */
+export const applications: readonly RegisteredApplication[] = [
+  application(postgresql, (config) => (config.dataDirectory === undefined ? [] : [config.dataDirectory])),
+  application(sqlite, filesOf),
+];
+
+/** In the order in which `storage: auto` tries them. */
+export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
+  snapshotProvider(btrfs),
+  snapshotProvider(reflink),
+  snapshotProvider(copy),
+];
+
+export const stores: readonly RegisteredStore[] = [store(localStore, (directory) => [directory])];

@@ -1,0 +1,200 @@
+import { readFile, stat } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join, normalize, resolve, sep } from 'node:path';
+import { LineCounter, parseDocument } from 'yaml';
+import { applications, stores } from '../adapters/registry.ts';
+import { codeOf, messageOf, StillpointError } from '../model/errors.ts';
+import type { SecretSource } from '../ports/module.ts';
+import { byPlace, errorMap, placeOf, placeOfOffset, type Problem, problemsOf, type Source } from './problems.ts';
+import { configSchema, configurationJsonSchema, type ParsedConfig } from './schema.ts';
+import { parseDuration } from './units.ts';
+
+/** An adapter and its settings: plain data that `create` of the registered adapter takes, also in another process. */
+export interface Chosen {
+  readonly kind: string;
+  readonly config: unknown;
+}
+
+export interface WorkloadConfig {
+  readonly name: string;
+  readonly application: Chosen;
+  /** `auto`: every provider, in the registry's order. */
+  readonly storage: 'auto' | readonly Chosen[];
+  /** Undefined: depends on the kind of the hold. */
+  readonly budgetMs: number | undefined;
+  readonly consistency: 'application' | 'crash';
+  readonly drillDirectory: string | undefined;
+}
+
+export interface Config {
+  /** The file that it was read from, absolute. */
+  readonly file: string;
+  readonly repository: { readonly store: Chosen; readonly password: SecretSource };
+  readonly stateDirectory: string;
+  /** In the order of the file. */
+  readonly workloads: ReadonlyMap<string, WorkloadConfig>;
+}
+
+/** Where the configuration is looked for, in this order: `--config`, $STILLPOINT_CONFIG, then these. */
+export const usualPlaces = ['stillpoint.yaml', '/etc/stillpoint/stillpoint.yaml'] as const;
+
+/** The file to load. A file that somebody named is taken as it is; a usual place only if there is a file. Throws `config-missing`. */
+export async function findConfig(
+  named: string | undefined,
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<string> {
+  const given = named ?? (env['STILLPOINT_CONFIG'] === '' ? undefined : env['STILLPOINT_CONFIG']);
+  if (given !== undefined) return resolve(given);
+  for (const usual of usualPlaces) if (await isThere(usual)) return resolve(usual);
+  throw new StillpointError('config-missing', `there is no configuration file at ${usualPlaces.join(' or ')}`, {
+    hint: 'run `stillpoint init` to write one, or name it with --config FILE',
+  });
+}
+
+async function isThere(file: string): Promise<boolean> {
+  try {
+    return (await stat(file)).isFile();
+  } catch (cause) {
+    if (codeOf(cause) === 'ENOENT' || codeOf(cause) === 'ENOTDIR') return false;
+    // A file that cannot be reached must not let another one win silently.
+    return true;
+  }
+}
+
+/** Throws `config-missing` or `config-invalid`; the latter's message lists all problems, each with its line and column. */
+export async function loadConfig(file: string): Promise<Config> {
+  const path = resolve(file);
+  return readConfig(await contentOf(path), path);
+}
+
+async function contentOf(file: string): Promise<string> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (cause) {
+    throw new StillpointError('config-missing', `the configuration file ${file} cannot be read: ${messageOf(cause)}`, {
+      hint: 'run `stillpoint init` to write one, or name another with --config FILE',
+      cause,
+    });
+  }
+}
+
+/** `file` is only for messages and for `Config.file`. */
+export function readConfig(text: string, file: string): Config {
+  const lines = new LineCounter();
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false });
+  const unreadable = [...document.errors, ...document.warnings].map((error) => ({
+    ...placeOfOffset(error.pos[0], lines),
+    said: yamlProblem(error.code, error.message),
+  }));
+  if (unreadable.length > 0) throw invalid(file, unreadable);
+  const source: Source = { document, lines, schema: configurationJsonSchema() };
+  const parsed = configSchema.safeParse(valueOf(source, file), { error: errorMap, reportInput: false });
+  if (!parsed.success) throw invalid(file, problemsOf(parsed.error.issues, source));
+  const config = assemble(parsed.data, file);
+  const impossible = misplaced(config, source);
+  if (impossible.length > 0) throw invalid(file, impossible);
+  return config;
+}
+
+function yamlProblem(code: string, message: string): string {
+  if (code === 'DUPLICATE_KEY') return 'this key stands twice in one map';
+  if (code === 'MULTIPLE_DOCS') return 'a second YAML document begins here; the file may hold one';
+  return `not YAML: ${sentence(message)}`;
+}
+
+function valueOf(source: Source, file: string): unknown {
+  try {
+    return source.document.toJS({ maxAliasCount: 100 });
+  } catch (cause) {
+    throw invalid(file, [{ line: 1, column: 1, said: `not YAML: ${sentence(messageOf(cause))}` }]);
+  }
+}
+
+function sentence(message: string): string {
+  return message.charAt(0).toLowerCase() + message.slice(1).replace(/\.$/, '');
+}
+
+function invalid(file: string, found: readonly Problem[]): StillpointError {
+  const problems = found.toSorted(byPlace);
+  const listed = problems.map(({ line, column, said }) => `${file}:${line}:${column}: ${said}`);
+  const message =
+    listed.length === 1 ? listed.join('') : `${file} has ${listed.length} problems\n  ${listed.join('\n  ')}`;
+  return new StillpointError('config-invalid', message, {
+    hint: 'correct the file; docs/guide/configuration.md and `stillpoint config schema` list every key',
+    details: { file, problems },
+  });
+}
+
+function assemble(parsed: ParsedConfig, file: string): Config {
+  const { store, passwordFile, passwordEnv, passwordCommand } = parsed.repository;
+  const workloads = Object.entries(parsed.workloads).map(([name, workload]): [string, WorkloadConfig] => [
+    name,
+    {
+      name,
+      application: chosen(workload.application),
+      storage: workload.storage === 'auto' ? 'auto' : workload.storage.map(chosen),
+      budgetMs: workload.hold.budget === undefined ? undefined : millisecondsOf(workload.hold.budget),
+      consistency: workload.consistency,
+      drillDirectory: workload.drill.directory,
+    },
+  ]);
+  return {
+    file,
+    repository: { store: chosen(store), password: { file: passwordFile, env: passwordEnv, command: passwordCommand } },
+    stateDirectory: parsed.stateDirectory ?? defaultStateDirectory(),
+    workloads: new Map(workloads),
+  };
+}
+
+/** The schema has seen to it that it can be parsed. */
+function millisecondsOf(duration: string): number {
+  const parsed = parseDuration(duration);
+  if ('value' in parsed) return parsed.value;
+  throw new Error(`a duration ${parsed.problem}`);
+}
+
+/** The schema has seen to it that there is exactly one. */
+function chosen(value: Readonly<Record<string, unknown>>): Chosen {
+  for (const [kind, config] of Object.entries(value)) if (config !== undefined) return { kind, config };
+  throw new Error('an adapter was chosen without a kind');
+}
+
+export function defaultStateDirectory(): string {
+  return process.getuid?.() === 0 ? '/var/lib/stillpoint' : join(homedir(), '.local/state/stillpoint');
+}
+
+/** Our own files among the live data would be frozen with it, and would be backed up into themselves. */
+function misplaced(config: Config, source: Source): readonly Problem[] {
+  const ours: { readonly what: string; readonly directory: string; readonly path: readonly string[] }[] = [
+    { what: 'stateDirectory', directory: config.stateDirectory, path: ['stateDirectory'] },
+  ];
+  const { kind, config: settings } = config.repository.store;
+  for (const directory of stores.find((store) => store.kind === kind)?.directories(settings) ?? []) {
+    ours.push({ what: 'the repository', directory, path: ['repository', 'store', kind] });
+  }
+  for (const { name, drillDirectory } of config.workloads.values()) {
+    const path = ['workloads', name, 'drill', 'directory'];
+    if (drillDirectory !== undefined) ours.push({ what: path.join('.'), directory: drillDirectory, path });
+  }
+  return ours.flatMap(({ what, directory, path }) =>
+    [...config.workloads.values()].flatMap((workload) => {
+      const { application } = workload;
+      const live = applications.find((each) => each.kind === application.kind)?.dataPaths(application.config) ?? [];
+      return live
+        .filter((data) => isInside(directory, data))
+        .map((data) => ({
+          ...placeOf(path, source),
+          said: `${what} (${directory}) lies inside ${data}, the live data of workload ${workload.name}`,
+        }));
+    }),
+  );
+}
+
+function isInside(path: string, directory: string): boolean {
+  const outer = withSlash(normalize(directory));
+  return withSlash(normalize(path)).startsWith(outer);
+}
+
+function withSlash(path: string): string {
+  return path.endsWith(sep) ? path : path + sep;
+}

@@ -1,0 +1,143 @@
+import { isAbsolute } from 'node:path';
+import { z } from 'zod';
+import { applications, snapshotProviders, stores } from '../adapters/registry.ts';
+import { formatDuration, missingUnit, parseDuration } from './units.ts';
+
+/** A name and its settings, as adapters are written: `{ sqlite: { file: ... } }`. */
+function oneOf(modules: readonly { readonly kind: string; readonly config: z.ZodType }[], what: string) {
+  const kinds = modules.map((module) => module.kind);
+  return z
+    .strictObject(Object.fromEntries(modules.map((module) => [module.kind, module.config.optional()])))
+    .refine((value) => Object.values(value).filter((each) => each !== undefined).length === 1, {
+      error: `needs exactly one ${what}: ${kinds.join(', ')}`,
+    })
+    .meta({ minProperties: 1, maxProperties: 1 });
+}
+
+const absolutePath = z.string().refine(isAbsolute, { error: 'must be an absolute path' });
+
+/** A text with a unit, within limits in milliseconds. Kept as text, so that what is put out can be read in again. */
+function duration(limits: { readonly above: number; readonly most: number }) {
+  return z
+    .string({
+      error: ({ input }) =>
+        typeof input === 'number' ? missingUnit(String(input), 's') : 'must be a duration such as 500ms, 5s, 2m or 1h',
+    })
+    .superRefine((text, context) => {
+      const parsed = parseDuration(text);
+      if ('problem' in parsed) {
+        context.addIssue(parsed.problem);
+      } else if (parsed.value <= limits.above || parsed.value > limits.most) {
+        context.addIssue(
+          `must be more than ${formatDuration(limits.above)} and at most ${formatDuration(limits.most)}`,
+        );
+      }
+    });
+}
+
+const repository = z
+  .strictObject({
+    store: oneOf(stores, 'store').describe('Where the repository lies.'),
+    passwordFile: absolutePath.optional().meta({
+      description: 'File that holds the password of the repository. One line ending is taken off its end.',
+      examples: ['/etc/stillpoint/repository.key'],
+    }),
+    passwordEnv: z
+      .string()
+      .min(1)
+      .optional()
+      .meta({ description: 'Environment variable that holds the password.', examples: ['STILLPOINT_PASSWORD'] }),
+    passwordCommand: z
+      .array(z.string())
+      .min(1)
+      .optional()
+      .meta({
+        description: 'Command that prints the password, as a list of program and arguments. No shell reads it.',
+        examples: [['/usr/bin/pass', 'show', 'stillpoint']],
+      }),
+  })
+  .refine(
+    (value) =>
+      [value.passwordFile, value.passwordEnv, value.passwordCommand].filter((each) => each !== undefined).length === 1,
+    { error: 'needs exactly one of passwordFile, passwordEnv, passwordCommand' },
+  )
+  .describe('Where copies go. The format is that of restic, which can read it too.');
+
+const hold = z
+  .strictObject({
+    budget: duration({ above: 0, most: 24 * 3_600_000 })
+      .optional()
+      .meta({
+        'x-type': 'duration',
+        pattern: '^\\d+(\\.\\d+)?(ms|s|m|h|d)$',
+        description:
+          'Longest time that the application may stay frozen; the guard thaws it then, whatever else happens. Without it 5s where the hold stops writers, and 30m where it does not.',
+        examples: ['5s'],
+      }),
+  })
+  .describe('The freeze in force.');
+
+const workload = z
+  .strictObject({
+    application: oneOf(applications, 'application').describe(
+      'The database engine: exactly one kind with its settings.',
+    ),
+    storage: z
+      .union([z.literal('auto'), z.array(oneOf(snapshotProviders, 'snapshot provider')).min(1)])
+      .default('auto')
+      .meta({
+        description:
+          'How volumes are cut: `auto` tries every provider in the best order; a list names providers, in order of preference, with their settings.',
+        examples: ['auto'],
+      }),
+    hold: hold.prefault({}),
+    consistency: z
+      .enum(['application', 'crash'])
+      .default('application')
+      .describe(
+        'The weakest verdict that is accepted. `application`: a point that is not application-consistent is discarded. `crash`: a crash-consistent one is kept, and labelled so.',
+      ),
+    drill: z
+      .strictObject({
+        directory: absolutePath.optional().meta({
+          description:
+            'Directory under which drills restore, with room for a whole copy. Without it the temporary directory of the system.',
+          examples: ['/var/tmp'],
+        }),
+      })
+      .prefault({})
+      .describe('Test restores.'),
+  })
+  .describe('One thing that is protected as a whole.');
+
+/**
+ * Every option, once: validation, the JSON schema, the reference and the file that `init` writes all come from here. An adapter's part
+ * comes from its own config.ts.
+ */
+export const configSchema = z
+  .strictObject({
+    repository,
+    stateDirectory: absolutePath.optional().meta({
+      description:
+        'Intent journals, catalog, locks and guard sockets. Never on a disk that is frozen. Without it /var/lib/stillpoint for root, and ~/.local/state/stillpoint for others.',
+      examples: ['/var/lib/stillpoint'],
+    }),
+    workloads: z
+      .record(
+        z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, {
+          error:
+            'a workload name has 1 to 63 letters, digits, dots, dashes or underscores, and begins with a letter or digit',
+        }),
+        workload,
+      )
+      .default({})
+      .describe('What is protected, by name.'),
+  })
+  .describe('Configuration of Stillpoint.');
+
+export type ParsedConfig = z.output<typeof configSchema>;
+
+/** For editors, and the source of the reference and of "did you mean". */
+export function configurationJsonSchema(): Readonly<Record<string, unknown>> {
+  return z.toJSONSchema(configSchema, { io: 'input' });
+}
