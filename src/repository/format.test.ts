@@ -71,6 +71,11 @@ function blob(type: 'data' | 'tree', offset: number, length: number, plainLength
   return { id: randomBytes(32), type, offset, length, plainLength };
 }
 
+function whyNot(pack: Buffer): string {
+  const read = readHeader(key, pack);
+  return typeof read === 'string' ? read : assert.fail('the header was read');
+}
+
 describe('pack', () => {
   it('headers come back', () => {
     const blobs = [blob('data', 0, 100), blob('data', 100, 60, 4000), blob('tree', 160, 33), blob('tree', 193, 90, 91)];
@@ -98,13 +103,13 @@ describe('pack', () => {
   });
 
   it('says why a header cannot be read', () => {
-    assert.match(String(readHeader(key, Buffer.alloc(2))), /no header/);
-    assert.match(String(readHeader(key, Buffer.from('ffffffff', 'hex'))), /longer than the file/);
+    assert.match(whyNot(Buffer.alloc(2)), /no header/);
+    assert.match(whyNot(Buffer.from('ffffffff', 'hex')), /longer than the file/);
     const pack = new PackBuilder(key, 'tree');
     pack.add(randomBytes(32), randomBytes(10), undefined);
     const { content } = pack.finish();
     content[content.length - 10] = (content[content.length - 10] ?? 0) ^ 1;
-    assert.match(String(readHeader(key, content)), /does not open/);
+    assert.match(whyNot(content), /does not open/);
   });
 });
 

@@ -1,5 +1,5 @@
 import { constants } from 'node:fs';
-import { chmod, lchown, lutimes, mkdir, open, symlink, unlink, lstat, type FileHandle } from 'node:fs/promises';
+import { lchown, lutimes, mkdir, open, symlink, unlink, lstat, type FileHandle } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { codeOf, messageOf, StillpointError } from '../model/errors.ts';
 import { pathBytes } from './names.ts';
@@ -64,10 +64,9 @@ export async function createLink(target: string, node: TreeNode): Promise<void> 
 /** After everything below was written: its writing changes a directory's times, and its mode may forbid it. */
 export async function finishDirectory(target: string, node: TreeNode): Promise<void> {
   const bytes = pathBytes(target);
-  const directory = await open(bytes, constants.O_RDONLY | constants.O_DIRECTORY);
-  await using handle = directory;
+  await using handle = await open(bytes, constants.O_RDONLY | constants.O_DIRECTORY);
   if (asRoot) await handle.chown(node.uid, node.gid);
-  await chmod(bytes, posixMode(node.mode));
+  await handle.chmod(posixMode(node.mode));
   await handle.utimes(seconds(node.atimeNs), seconds(node.mtimeNs));
   await handle.sync();
 }

@@ -144,20 +144,21 @@ export class Restore {
     try {
       const length = await this.#content(file, node.content ?? Buffer.alloc(0));
       await file.truncate(length);
+      this.#files += 1;
+      await finishing.start(async () => {
+        try {
+          await finishFile(file, node);
+        } catch (error) {
+          throw unwritable(target, error);
+        } finally {
+          await file.close();
+        }
+      });
     } catch (error) {
+      // A task that began closes the file itself; start throws only instead of beginning it.
       await file.close();
       throw error;
     }
-    this.#files += 1;
-    await finishing.start(async () => {
-      try {
-        await finishFile(file, node);
-      } catch (error) {
-        throw unwritable(target, error);
-      } finally {
-        await file.close();
-      }
-    });
   }
 
   /** Writes all blobs but those of zeros, and returns the length that the file must have. */

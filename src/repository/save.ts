@@ -297,7 +297,8 @@ function metadata(node: SourceNode): Omit<TreeNode, 'size' | 'content' | 'subtre
     type,
     mode: goMode(stat.type, stat.mode),
     mtimeNs: stat.mtimeNs,
-    atimeNs: stat.atimeNs,
+    // As restic without --with-atime: else reading a file would make its whole directory's tree a new one.
+    atimeNs: stat.mtimeNs,
     ctimeNs: stat.ctimeNs,
     uid: stat.uid,
     gid: stat.gid,

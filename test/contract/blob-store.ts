@@ -110,7 +110,10 @@ export function blobStoreContract(name: string, make: () => Promise<StoreUnderTe
       await Promise.all(contents.map((content, at) => test.store.put(`data/0${at % 4}/${at}`, content)));
       await Promise.all(contents.map(() => test.store.put('index/same', Buffer.from('same'))));
       const read = await Promise.all(contents.map((_, at) => test.store.get(`data/0${at % 4}/${at}`)));
-      assert.deepEqual(read.map(Buffer.from), contents);
+      assert.deepEqual(
+        read.map((bytes) => Buffer.from(bytes)),
+        contents,
+      );
       assert.equal((await listed(test.store, '')).length, 25);
     });
 
