@@ -1,0 +1,71 @@
+import { backup, type BackupResult } from '../flows/backup.ts';
+import { drill } from '../flows/drill.ts';
+import { ExitCode, StillpointError } from '../model/errors.ts';
+import type { DrillResult, Level, Point } from '../model/point.ts';
+import type { Answer, Context } from './command.ts';
+import { drillLines, pointLines } from './point-text.ts';
+import { workloadOf } from './select.ts';
+
+export interface BackupOptions {
+  readonly method?: string;
+  readonly level?: Level;
+  readonly drill?: boolean;
+}
+
+export async function backupCommand(context: Context, name: string, options: BackupOptions): Promise<Answer> {
+  refuseOtherMethods(options.method);
+  const session = await context.session();
+  const workload = workloadOf(session, name);
+  const result = await backup(workload, session.environment, { level: options.level, signal: context.signal });
+  if (options.drill !== true) return answer(context, result, result.point);
+  const drilled = await drill(workload, session.environment, {
+    point: result.point,
+    directory: session.drillDirectoryOf(name),
+    signal: context.signal,
+  });
+  const point = { ...result.point, drill: drilled };
+  const whole = answer(context, result, point);
+  const failure = drillFailure(point, drilled);
+  return {
+    ...whole,
+    lines: [...whole.lines, '', ...drillLines(point, drilled, context.paint)],
+    ...(failure === undefined ? {} : { error: failure }),
+  };
+}
+
+function refuseOtherMethods(method: string | undefined): void {
+  if (method === undefined || method === 'snapshot') return;
+  throw new StillpointError('usage', `--method ${method} does not exist so far`, {
+    hint: 'only `snapshot` does: leave --method out',
+  });
+}
+
+function answer(context: Context, result: BackupResult, point: Point): Answer {
+  const degraded = result.outcome === 'degraded';
+  return {
+    document: { outcome: result.outcome, point, findings: result.findings },
+    lines: [
+      `${result.outcome === 'complete' ? context.paint('green', 'complete') : context.paint('yellow', result.outcome)}: ${whatWasMade(point)}`,
+      ...pointLines(point, context.paint),
+    ],
+    exit: degraded ? ExitCode.degraded : ExitCode.done,
+  };
+}
+
+function whatWasMade(point: Point): string {
+  return `a${point.level === 'incremental' ? 'n' : ''} ${point.level} point, ${point.verdict}`;
+}
+
+/** A copy that does not start or does not pass is a failed command, although the drill itself was held. */
+export function drillFailure(point: Pick<Point, 'id' | 'workload'>, result: DrillResult): StillpointError | undefined {
+  if (result.outcome !== 'failed') return undefined;
+  const bad = result.findings.filter((finding) => finding.severity === 'error');
+  return new StillpointError(
+    'drill-failed',
+    `the copy of ${point.id} did not pass: ${bad.map((finding) => `${finding.check}: ${finding.said}`).join('; ')}`,
+    {
+      hint: `drill an earlier point (\`stillpoint points ${point.workload}\`), and check the live database for the same damage`,
+      details: { point: point.id, findings: bad },
+    },
+  );
+}

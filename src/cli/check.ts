@@ -1,0 +1,31 @@
+import { check } from '../flows/survey.ts';
+import { ExitCode } from '../model/errors.ts';
+import type { Answer, Context } from './command.ts';
+import { findingLines } from './point-text.ts';
+import { workloadOf } from './select.ts';
+
+/** Errors among the findings are exit code 5: a backup would fail. Warnings alone are not a failure. */
+export async function checkCommand(context: Context, name: string | undefined): Promise<Answer> {
+  const session = await context.session();
+  const workloads = name === undefined ? [...session.workloads.values()] : [workloadOf(session, name)];
+  const lines: string[] = [];
+  const documents: Record<string, unknown>[] = [];
+  let passed = true;
+  for (const workload of workloads) {
+    const result = await check(workload, session.environment, context.signal);
+    passed &&= result.passed;
+    documents.push({ workload: workload.name, passed: result.passed, findings: result.findings });
+    const errors = result.findings.filter((finding) => finding.severity === 'error').length;
+    const warnings = result.findings.filter((finding) => finding.severity === 'warning').length;
+    lines.push(
+      `${context.paint('bold', workload.name)}: ${result.passed ? context.paint('green', 'ready') : context.paint('red', 'not ready')}, ${errors} errors, ${warnings} warnings`,
+      ...findingLines(result.findings, context.paint),
+    );
+  }
+  if (workloads.length === 0) lines.push(`${session.configFile} has no workload; \`stillpoint init\` looks for databases`);
+  return {
+    document: { outcome: passed ? 'complete' : 'failed', passed, workloads: documents },
+    lines,
+    exit: passed ? ExitCode.done : ExitCode.failed,
+  };
+}

@@ -1,0 +1,21 @@
+import { drill } from '../flows/drill.ts';
+import type { Answer, Context } from './command.ts';
+import { drillFailure } from './backup.ts';
+import { drillLines } from './point-text.ts';
+import { choosePoint } from './select.ts';
+
+export async function drillCommand(context: Context, what: string): Promise<Answer> {
+  const session = await context.session();
+  const { point, workload } = await choosePoint(session, what);
+  const result = await drill(workload, session.environment, {
+    point,
+    directory: session.drillDirectoryOf(workload.name),
+    signal: context.signal,
+  });
+  const failure = drillFailure(point, result);
+  return {
+    document: { outcome: failure === undefined ? 'complete' : 'failed', point: { ...point, drill: result }, drill: result },
+    lines: drillLines(point, result, context.paint),
+    ...(failure === undefined ? {} : { error: failure }),
+  };
+}

@@ -1,0 +1,53 @@
+import { planBackup, type Plan } from '../flows/survey.ts';
+import { errorTable, ExitCode, type ErrorCode } from '../model/errors.ts';
+import type { Level } from '../model/point.ts';
+import type { Answer, Context } from './command.ts';
+import { bytes, duration, pairs, type Paint } from './format.ts';
+import { findingLines } from './point-text.ts';
+import { workloadOf } from './select.ts';
+
+/** Refusals are the answer that was asked for; the exit code is the one that the backup would have. */
+export async function planCommand(context: Context, name: string, options: { readonly level?: Level }): Promise<Answer> {
+  const session = await context.session();
+  const plan = await planBackup(workloadOf(session, name), session.environment, options.level, context.signal);
+  const first = plan.refusals[0];
+  return {
+    document: { outcome: 'complete', plan },
+    lines: planLines(plan, context.paint),
+    exit: first === undefined ? ExitCode.done : exitOf(first.code),
+  };
+}
+
+function exitOf(code: string): ExitCode {
+  return Object.hasOwn(errorTable, code) ? errorTable[code as ErrorCode].exit : ExitCode.refused;
+}
+
+function planLines(plan: Plan, paint: Paint): readonly string[] {
+  const { forecast } = plan;
+  return [
+    `plan of a backup of ${paint('bold', plan.workload)}; nothing was touched`,
+    ...pairs([
+      ['engine', `${plan.engine.name} ${plan.engine.version}, ${plan.member.role} ${plan.member.member}, epoch ${plan.member.epoch}`],
+      ['level', `${plan.level}${plan.parent === null ? '' : ` on ${plan.parent}`}`],
+      ['volumes', plan.volumes.map((volume) => `${volume.provider} ${volume.id}: ${volume.paths.join(', ')}`)],
+      ['cut', `${plan.atomicity}: ${plan.how}`],
+      [
+        'hold',
+        plan.holdKind === 'none'
+          ? 'none'
+          : forecast === null
+            ? `${plan.holdKind}; it could not be predicted`
+            : `${plan.holdKind}; ${duration(forecast.holdMs)} predicted (${forecast.basis}), budget ${duration(forecast.budgetMs)}`,
+      ],
+      ['size', bytes(plan.bytes)],
+    ]),
+    '',
+    ...plan.steps.map((step, index) => `  ${String(index + 1).padStart(2)}  ${step.name.padEnd(8)}  ${step.does}`),
+    ...(plan.findings.length === 0 ? [] : ['', ...findingLines(plan.findings, paint)]),
+    ...plan.refusals.flatMap((refusal) => [
+      '',
+      paint('red', `refused (${refusal.code}): ${refusal.said}`),
+      ...(refusal.hint === null ? [] : [`HINT: ${refusal.hint}`]),
+    ]),
+  ];
+}

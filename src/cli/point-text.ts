@@ -1,0 +1,54 @@
+import type { DrillResult, Finding, Point, Verdict } from '../model/point.ts';
+import { bytes, duration, localTime, pairs, type Paint } from './format.ts';
+import { findingLine } from './reporter.ts';
+
+export function verdictColour(verdict: Verdict): 'green' | 'yellow' | 'red' {
+  if (verdict === 'application-consistent') return 'green';
+  return verdict === 'crash-consistent' ? 'yellow' : 'red';
+}
+
+/** What people want to know of a point, without its evidence. */
+export function pointLines(point: Point, paint: Paint): readonly string[] {
+  const { hold, journal } = point;
+  return [
+    `point ${paint('bold', point.id)} of ${point.workload}`,
+    ...pairs([
+      ['verdict', [paint(verdictColour(point.verdict), point.verdict), ...point.reasons.map((each) => `${each.rule}: ${each.said}`)]],
+      ['cut', localTime(point.cutAt)],
+      ['level', `${point.level}${point.parent === null ? '' : ` on ${point.parent}`}`],
+      ['member', `${point.role} ${point.member}, epoch ${point.epoch}`],
+      [
+        'hold',
+        hold === null
+          ? 'none: cut without one'
+          : `${duration(hold.heldMs)} of a budget of ${duration(hold.budgetMs)}, own overhead ${duration(hold.overheadMs)}, ${hold.heldThroughout ? 'held throughout' : 'did not last'}`,
+      ],
+      ['volumes', point.volumes.map((volume) => `${volume.provider}: ${volume.paths.join(', ')}`)],
+      ['journal', journal === null ? undefined : `up to ${journal.file} at ${journal.position}`],
+      [
+        'bytes',
+        `${bytes(point.bytes.logical)} in all, ${bytes(point.bytes.read)} read, ${bytes(point.bytes.changed)} new, ${bytes(point.bytes.stored)} stored`,
+      ],
+      ['repository', `snapshot ${point.repositorySnapshot.slice(0, 8)}`],
+      ['drill', drillText(point.drill)],
+    ]),
+  ];
+}
+
+export function drillText(drill: DrillResult): string {
+  if (drill.outcome === 'none') return 'none so far';
+  const rto = drill.rtoMs === null ? '' : `, usable after ${duration(drill.rtoMs)}`;
+  return `${drill.outcome}${drill.at === null ? '' : ` at ${localTime(drill.at)}`}${rto}`;
+}
+
+export function drillLines(point: Pick<Point, 'id'>, drill: DrillResult, paint: Paint): readonly string[] {
+  const colour = drill.outcome === 'passed' ? 'green' : 'red';
+  return [
+    `drill of ${paint('bold', point.id)} ${paint(colour, drill.outcome)}${drill.rtoMs === null ? '' : `, usable after ${duration(drill.rtoMs)}`}`,
+    ...findingLines(drill.findings, paint),
+  ];
+}
+
+export function findingLines(findings: readonly Finding[], paint: Paint): readonly string[] {
+  return findings.map((finding) => `  ${findingLine(finding, paint)}`);
+}

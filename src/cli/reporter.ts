@@ -1,0 +1,184 @@
+import ora, { type Ora } from 'ora';
+import type { Finding } from '../model/point.ts';
+import type { Clock } from '../platform/clock.ts';
+import type { Progress } from '../repository/api.ts';
+import type { CliReporter } from './command.ts';
+import { bytes, duration, painter, type Paint } from './format.ts';
+
+/** Without a terminal a line of progress is worth printing this seldom. */
+const plainEveryMs = 5_000;
+const terminalEveryMs = 100;
+
+/**
+ * Between the freeze and the end of the thaw nothing is written: standard error may lie on the very disk that is frozen (DESIGN rule 1).
+ * What happens in that time is kept and shown after it.
+ */
+class HoldGate {
+  readonly #kept: (() => void)[] = [];
+  #closed = false;
+
+  /** Undoing begins with the thaw (`undoFirst`): the first undo of another step comes after it. */
+  onStep(name: string, phase: 'begin' | 'done' | 'undo'): void {
+    if (phase === 'begin' && name === 'freeze') this.#closed = true;
+    if ((phase === 'done' && name === 'thaw') || (phase === 'undo' && name !== 'freeze')) this.open();
+  }
+
+  do(work: () => void): void {
+    if (this.#closed) this.#kept.push(work);
+    else work();
+  }
+
+  open(): void {
+    this.#closed = false;
+    for (const work of this.#kept.splice(0)) work();
+  }
+
+  get closed(): boolean {
+    return this.#closed;
+  }
+}
+
+/** Rate since the first report, and the time that is left at that rate. */
+class Pace {
+  #what = '';
+  #began = { ms: 0, bytes: 0 };
+
+  of(what: string, progress: Progress, nowMs: number): { readonly perSecond: number; readonly leftMs: number | null } {
+    if (what !== this.#what) {
+      this.#what = what;
+      this.#began = { ms: nowMs, bytes: progress.bytesDone };
+    }
+    const elapsed = nowMs - this.#began.ms;
+    const perSecond = elapsed <= 0 ? 0 : ((progress.bytesDone - this.#began.bytes) * 1000) / elapsed;
+    const left = Math.max(0, progress.bytesTotal - progress.bytesDone);
+    return { perSecond, leftMs: perSecond > 0 ? (left * 1000) / perSecond : null };
+  }
+}
+
+/** Steps with their durations, warnings, and one line of progress that is rewritten on a terminal. All on standard error. */
+export class TextReporter implements CliReporter {
+  readonly #stream: NodeJS.WriteStream;
+  readonly #clock: Clock;
+  readonly #paint: Paint;
+  readonly #gate = new HoldGate();
+  readonly #pace = new Pace();
+  readonly #began = new Map<string, number>();
+  readonly #terminal: boolean;
+  #line: Ora | undefined;
+  #shownMs = 0;
+
+  constructor(stream: NodeJS.WriteStream, clock: Clock) {
+    this.#stream = stream;
+    this.#clock = clock;
+    this.#paint = painter(stream);
+    this.#terminal = stream.isTTY;
+    // Waiting counts from here, so that short work stays without a progress line in a log.
+    this.#shownMs = clock.monoMs();
+  }
+
+  step(name: string, phase: 'begin' | 'done' | 'undo'): void {
+    const now = this.#clock.monoMs();
+    if (phase === 'begin') this.#began.set(name, now);
+    if (phase === 'begin' && name === 'freeze') this.#clear();
+    this.#gate.onStep(name, phase);
+    const tookMs = now - (this.#began.get(name) ?? now);
+    if (phase === 'done') this.#gate.do(() => this.#write(`  ${this.#paint('green', 'done')}  ${name.padEnd(10)} ${duration(tookMs)}`));
+    if (phase === 'undo') this.#gate.do(() => this.#write(`  ${this.#paint('yellow', 'undo')}  ${name}`));
+    if (phase === 'begin') this.#show(name);
+  }
+
+  progress(what: string, progress: Progress): void {
+    const now = this.#clock.monoMs();
+    if (this.#gate.closed || now - this.#shownMs < (this.#terminal ? terminalEveryMs : plainEveryMs)) return;
+    this.#shownMs = now;
+    const { perSecond, leftMs } = this.#pace.of(what, progress, now);
+    const percent = progress.bytesTotal === 0 ? 100 : Math.floor((progress.bytesDone * 100) / progress.bytesTotal);
+    const text =
+      `${what}  ${percent} %, ${bytes(progress.bytesDone)} of ${bytes(progress.bytesTotal)} in ${progress.files} files, ` +
+      `${bytes(perSecond)}/s${leftMs === null ? '' : `, ${duration(leftMs)} left`}`;
+    if (this.#terminal) this.#show(text);
+    else this.#write(`  ${text}`);
+  }
+
+  finding(finding: Finding): void {
+    if (finding.severity === 'info') return;
+    this.#gate.do(() => this.#write(`  ${findingLine(finding, this.#paint)}`));
+  }
+
+  say(text: string): void {
+    this.#gate.do(() => this.#write(text));
+  }
+
+  end(): void {
+    this.#gate.open();
+    this.#clear();
+  }
+
+  #show(text: string): void {
+    if (!this.#terminal || this.#gate.closed) return;
+    // Cursor and keyboard are left alone: nothing has to be put back when a signal ends the program.
+    this.#line ??= ora({ stream: this.#stream, hideCursor: false, discardStdin: false, indent: 2 });
+    this.#line.text = text;
+    if (!this.#line.isSpinning) this.#line.start();
+  }
+
+  #clear(): void {
+    this.#line?.stop();
+  }
+
+  #write(line: string): void {
+    const spinning = this.#line?.isSpinning === true;
+    this.#clear();
+    this.#stream.write(`${line}\n`);
+    if (spinning) this.#line?.start();
+  }
+}
+
+/** The same as JSON lines, for programs. */
+export class JsonReporter implements CliReporter {
+  readonly #stream: NodeJS.WritableStream;
+  readonly #clock: Clock;
+  readonly #gate = new HoldGate();
+  readonly #pace = new Pace();
+  #shownMs = 0;
+
+  constructor(stream: NodeJS.WritableStream, clock: Clock) {
+    this.#stream = stream;
+    this.#clock = clock;
+  }
+
+  step(name: string, phase: 'begin' | 'done' | 'undo'): void {
+    this.#gate.onStep(name, phase);
+    this.#emit('step', { name, phase });
+  }
+
+  progress(what: string, progress: Progress): void {
+    const now = this.#clock.monoMs();
+    if (now - this.#shownMs < 1_000 && progress.bytesDone < progress.bytesTotal) return;
+    this.#shownMs = now;
+    const { perSecond, leftMs } = this.#pace.of(what, progress, now);
+    this.#emit('progress', { what, ...progress, bytesPerSecond: Math.round(perSecond), leftMs: leftMs === null ? null : Math.round(leftMs) });
+  }
+
+  finding(finding: Finding): void {
+    this.#emit('finding', { ...finding });
+  }
+
+  say(text: string, details: Readonly<Record<string, unknown>> = {}): void {
+    this.#emit('message', { text, ...details });
+  }
+
+  end(): void {
+    this.#gate.open();
+  }
+
+  #emit(event: string, body: Readonly<Record<string, unknown>>): void {
+    const line = JSON.stringify({ event, at: this.#clock.now().wall, ...body });
+    this.#gate.do(() => this.#stream.write(`${line}\n`));
+  }
+}
+
+export function findingLine(finding: Finding, paint: Paint): string {
+  const colours = { info: 'dim', warning: 'yellow', error: 'red' } as const;
+  return `${paint(colours[finding.severity], finding.severity.padEnd(7))}  ${finding.check}: ${finding.said}`;
+}

@@ -1,0 +1,56 @@
+import { writeFile } from 'node:fs/promises';
+import { readRecord } from '../flows/record.ts';
+import { StillpointError, messageOf } from '../model/errors.ts';
+import type { Evidence } from '../model/evidence.ts';
+import type { Answer, Context } from './command.ts';
+import { flightLines } from './flight-text.ts';
+import { pairs } from './format.ts';
+import { pointLines } from './point-text.ts';
+import { pointOf } from './select.ts';
+
+/** The point with its evidence, whose signature is proved on the way. */
+export async function showCommand(context: Context, id: string, options: { readonly svg?: string }): Promise<Answer> {
+  const session = await context.session();
+  const point = await pointOf(session, id);
+  const { evidence } = await readRecord(await session.environment.repository(), point.repositorySnapshot);
+  if (options.svg !== undefined) await writeSvg(options.svg, (await import('../model/flight-svg.ts')).flightRecordSvg(evidence));
+  return {
+    document: { outcome: 'complete', point, evidence, svg: options.svg ?? null },
+    lines: [
+      ...pointLines(point, context.paint),
+      '',
+      'evidence, signed with the key of the repository',
+      ...pairs(evidenceOf(evidence)),
+      '',
+      ...flightLines(evidence),
+      ...(options.svg === undefined ? [] : ['', `the flight record is in ${options.svg}`]),
+    ],
+  };
+}
+
+function evidenceOf(evidence: Evidence): Parameters<typeof pairs>[0] {
+  const { hold } = evidence;
+  return [
+    ['engine', `${evidence.engine.name} ${evidence.engine.version}`],
+    ['members', evidence.members.map(({ when, seen }) => `${when}: ${seen.role} ${seen.member}, epoch ${seen.epoch}`)],
+    ['frozen', hold?.frozen.said],
+    ['asked', hold === null ? undefined : (hold.askedBeforeThaw?.said ?? 'never, before the thaw')],
+    ['thawed', hold === null ? undefined : `${hold.thawed.said} (by ${hold.thawed.by})`],
+    ['cut', `${evidence.cut.atomicity}: ${evidence.cut.how}`],
+    ['required', evidence.required.map((path) => `${path.role} ${path.path}`)],
+    ['left out', evidence.leftOut.map((each) => `${each.under}/${each.relative}: ${each.why}`)],
+    ['journal', hold === null || hold.journalCollected.length === 0 ? undefined : hold.journalCollected.join(', ')],
+    ['canary', evidence.canary === undefined ? undefined : `${evidence.canary.acknowledged} acknowledged before the cut`],
+  ];
+}
+
+async function writeSvg(file: string, picture: string): Promise<void> {
+  try {
+    await writeFile(file, picture);
+  } catch (error) {
+    throw new StillpointError('io', `${file} cannot be written: ${messageOf(error)}`, {
+      hint: 'give a file in an existing folder with --svg',
+      cause: error,
+    });
+  }
+}

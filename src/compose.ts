@@ -1,0 +1,226 @@
+/** The composition root: makes of a configuration what flows and commands work with. Knows every part; nothing here decides anything. */
+import { randomBytes } from 'node:crypto';
+import { access, chmod, constants, mkdir, open } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { dirname } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { localHost } from './adapters/host/local/host.ts';
+import { applications, snapshotProviders, stores } from './adapters/registry.ts';
+import { catalogFile, openCatalog, type Catalog } from './catalog/catalog.ts';
+import type { FoundApplication, Session } from './cli/command.ts';
+import { findConfig, loadConfig, type Chosen, type Config, type WorkloadConfig } from './config/load.ts';
+import type { Environment, Reporter, Workload } from './flows/environment.ts';
+import { messageOf, StillpointError } from './model/errors.ts';
+import { systemClock } from './platform/clock.ts';
+import { systemExec } from './platform/exec.ts';
+import { faultFromEnvironment } from './platform/faults.ts';
+import type { Logger } from './platform/logger.ts';
+import { identify } from './platform/process.ts';
+import { readSecret } from './platform/secrets.ts';
+import type { BlobStore } from './ports/blob-store.ts';
+import type { Platform } from './ports/module.ts';
+import { initRepository, openRepository } from './repository/repository.ts';
+
+export const version = (
+  JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8')) as { readonly version: string }
+).version;
+
+export const host = localHost(systemExec);
+
+export interface ComposeOptions {
+  readonly configFile: string | undefined;
+  readonly reporter: Reporter;
+}
+
+/** Throws `config-missing`, `config-invalid`, or `io` for a state directory that cannot be used. Opens nothing else. */
+export async function compose(options: ComposeOptions): Promise<Session> {
+  const config = await loadConfig(await findConfig(options.configFile, process.env));
+  await makeStateDirectory(config);
+  const log = loggerOf(options.reporter);
+  const platform = platformOf(config.stateDirectory, log);
+  const store = makeStore(config, platform);
+  const password = (): Promise<string> => readSecret(config.repository.password, systemExec, log);
+  const catalog = lazy(() => openPrivateCatalog(config.stateDirectory));
+  const repository = lazy(async () => openRepository(store, await password(), repositoryDeps(log)));
+  const fault = faultFromEnvironment();
+  const environment: Environment = {
+    stateDirectory: config.stateDirectory,
+    hostname: hostname(),
+    clock: systemClock,
+    exec: systemExec,
+    log,
+    host: platform.host,
+    reporter: options.reporter,
+    catalog: catalog.get,
+    repository: repository.get,
+    ...(fault === undefined ? {} : { fault }),
+  };
+  return {
+    configFile: config.file,
+    workloads: new Map([...config.workloads.values()].map((each) => [each.name, makeWorkload(each, platform)])),
+    environment,
+    drillDirectoryOf: (workload) => config.workloads.get(workload)?.drillDirectory,
+    initRepository: async ({ generatePassword }) => {
+      const passwordFile = generatePassword ? await makePasswordFile(config) : undefined;
+      await initRepository(store, await firstPassword(config, password), { clock: systemClock, hostname: hostname() });
+      return { repository: await repository.get(), passwordFile };
+    },
+    close: async () => {
+      (await catalog.peek())?.close();
+      await (await repository.peek())?.close();
+    },
+  };
+}
+
+/** Engines on this machine, as their adapters find them, for `init`. */
+export async function discover(signal: AbortSignal): Promise<readonly FoundApplication[]> {
+  const platform = platformOf('/var/lib/stillpoint', silentLog);
+  const found: FoundApplication[] = [];
+  for (const module of applications) {
+    for (const each of (await module.discover?.(platform, signal)) ?? []) {
+      const storage = await storageOf(module.dataPaths(each.config)[0], platform, signal);
+      found.push({ ...each, kind: module.kind, storage });
+    }
+  }
+  return found;
+}
+
+async function storageOf(path: string | undefined, platform: Platform, signal: AbortSignal): Promise<string | undefined> {
+  if (path === undefined) return undefined;
+  try {
+    const { fileSystem, mountPoint, device } = await platform.host.stackOf(path, signal);
+    return `${fileSystem} at ${mountPoint} on ${device}`;
+  } catch (error) {
+    // Only worth a remark in a list; `check` looks at it in earnest.
+    if (error instanceof StillpointError) return undefined;
+    throw error;
+  }
+}
+
+const silentLog: Logger = { info: () => undefined, warn: () => undefined };
+
+/** Warnings of adapters are findings; the rest is for nobody so far. */
+function loggerOf(reporter: Reporter): Logger {
+  return {
+    info: () => undefined,
+    warn: (message) => reporter.finding({ severity: 'warning', check: 'log', said: message }),
+  };
+}
+
+function platformOf(stateDirectory: string, log: Logger): Platform {
+  return { exec: systemExec, clock: systemClock, log, host, stateDirectory };
+}
+
+function repositoryDeps(log: Logger): Parameters<typeof openRepository>[2] {
+  return {
+    clock: systemClock,
+    log,
+    hostname: hostname(),
+    pid: process.pid,
+    isProcessAlive: (pid) => identify(pid) !== undefined,
+    version,
+  };
+}
+
+function moduleOf<M extends { readonly kind: string }>(modules: readonly M[], kind: string): M {
+  const module = modules.find((each) => each.kind === kind);
+  // The configuration's schema is made of the same list.
+  if (module === undefined) throw new Error(`no adapter is called ${kind}`);
+  return module;
+}
+
+function makeStore(config: Config, platform: Platform): BlobStore {
+  const { kind, config: settings } = config.repository.store;
+  return moduleOf(stores, kind).create(settings, platform);
+}
+
+function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
+  const { application, name } = config;
+  const storage: readonly Chosen[] =
+    config.storage === 'auto' ? snapshotProviders.map(({ kind }) => ({ kind, config: {} })) : config.storage;
+  return {
+    name,
+    application: moduleOf(applications, application.kind).create(application.config, name, platform, (source) =>
+      readSecret(source, systemExec, platform.log),
+    ),
+    applicationSpec: application,
+    providers: storage.map((each) => moduleOf(snapshotProviders, each.kind).create(each.config, platform)),
+    budgetMs: config.budgetMs,
+    consistency: config.consistency,
+  };
+}
+
+/** Open for engines' own users, who must reach the copies of drills below; what is private below it is closed by itself. */
+async function makeStateDirectory({ stateDirectory, file }: Config): Promise<void> {
+  try {
+    const made = await mkdir(stateDirectory, { recursive: true, mode: 0o711 });
+    // The umask may have closed it.
+    if (made !== undefined) await chmod(stateDirectory, 0o711);
+    await access(stateDirectory, constants.W_OK | constants.X_OK);
+  } catch (error) {
+    throw new StillpointError('io', `the state directory ${stateDirectory} cannot be used: ${messageOf(error)}`, {
+      hint: `run as a user who may write there, or set \`stateDirectory\` in ${file}`,
+      cause: error,
+    });
+  }
+}
+
+/** SQLite gives its companions the mode of the file. */
+async function openPrivateCatalog(stateDirectory: string): Promise<Catalog> {
+  const catalog = await openCatalog(stateDirectory);
+  const file = catalogFile(stateDirectory);
+  for (const each of [file, `${file}-wal`, `${file}-shm`]) if (existsSync(each)) await chmod(each, 0o600);
+  return catalog;
+}
+
+async function firstPassword(config: Config, read: () => Promise<string>): Promise<string> {
+  const { file } = config.repository.password;
+  if (file === undefined || existsSync(file)) return await read();
+  throw new StillpointError('secret-unreadable', `there is no password file ${file}`, {
+    hint: `make it with \`stillpoint repo init --generate-password\`, or with \`umask 077; openssl rand -base64 32 > ${file}\``,
+  });
+}
+
+/** Only where there is none: a password that is lost closes its repository for ever. Returns undefined when there is one. */
+async function makePasswordFile(config: Config): Promise<string | undefined> {
+  const { file } = config.repository.password;
+  if (file === undefined) {
+    throw new StillpointError('usage', '--generate-password needs repository.passwordFile in the configuration', {
+      hint: `set passwordFile in ${config.file}, or leave --generate-password out`,
+    });
+  }
+  if (existsSync(file)) return undefined;
+  try {
+    await mkdir(dirname(file), { recursive: true, mode: 0o700 });
+    const handle = await open(file, 'wx', 0o600);
+    try {
+      await handle.writeFile(`${randomBytes(32).toString('base64url')}\n`);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    throw new StillpointError('io', `the password file ${file} cannot be written: ${messageOf(error)}`, {
+      hint: 'make its folder, or name another place in repository.passwordFile',
+      cause: error,
+    });
+  }
+  return file;
+}
+
+/** Made at the first `get`, once. A failure is not kept: the next `get` tries again. */
+function lazy<T>(make: () => Promise<T>): { get(): Promise<T>; peek(): Promise<T | undefined> } {
+  let made: Promise<T> | undefined;
+  return {
+    async get() {
+      made ??= make();
+      try {
+        return await made;
+      } catch (error) {
+        made = undefined;
+        throw error;
+      }
+    },
+    peek: async () => (made === undefined ? undefined : await made.catch(() => undefined)),
+  };
+}
