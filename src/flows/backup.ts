@@ -10,7 +10,9 @@ import { chooseParent, predict } from './predict.ts';
 import { refuseLeftHold } from './recover.ts';
 import { runJournaled } from './run.ts';
 
-/** The steps of DESIGN §4, in order. `plan` prints their names. */
+export type { BackupRequest, BackupResult } from './backup-state.ts';
+
+/** The steps of a backup, in order. `plan` prints their names. */
 export const backupSteps: readonly Step<Backup>[] = [
   { name: 'locate', run: locate },
   { name: 'choose', run: choose },

@@ -83,7 +83,7 @@ export class Save {
     const source = rootSource(overlay);
     try {
       if (this.#request.onProgress !== undefined) this.#bytesTotal = await this.#sizeBelow('', source, overlay);
-      const tree = await this.#directory('', source, overlay, parent?.tree);
+      const tree = await this.#root(source, overlay, parent?.tree);
       throwIfCancelled(this.#request.signal);
       await this.#writer.flush();
       throwIfCancelled(this.#request.signal);
@@ -130,6 +130,42 @@ export class Save {
       else if (node.stat.type === 'file') sum += Number(node.stat.size);
     }
     return sum;
+  }
+
+  /** The root's few nodes are kept until `last` has given its own, which sort among them. */
+  async #root(source: Source | undefined, overlay: Overlay, parentTree: string | undefined): Promise<string> {
+    const { last } = this.#request;
+    if (last === undefined) return await this.#directory('', source, overlay, parentTree);
+    const nodes = await this.#nodes('', source, overlay, parentTree);
+    const added = await this.#nodes('', undefined, overlayOf(await last()), undefined);
+    const names = new Set(nodes.map((node) => node.name));
+    for (const { name } of added) if (names.has(name)) throw new Error(`last gives ${name}, which is there already`);
+    const encoder = new TreeEncoder(this.#level);
+    for (const node of [...nodes, ...added].sort((a, b) => Buffer.compare(pathBytes(a.name), pathBytes(b.name))))
+      await encoder.add(node);
+    return await this.#writer.tree(await encoder.finish());
+  }
+
+  async #nodes(
+    at: string,
+    source: Source | undefined,
+    overlay: Overlay,
+    parentTree: string | undefined,
+  ): Promise<TreeNode[]> {
+    const nodes: TreeNode[] = [];
+    const parent = new ParentDirectory(
+      parentTree === undefined ? undefined : readTree(this.#context, this.#index, parentTree),
+    );
+    try {
+      for await (const node of readDirectory(at, source, overlay, this.#timeNs)) {
+        throwIfCancelled(this.#request.signal);
+        const written = await this.#node(node, await parent.find(node.name));
+        if (written !== undefined) nodes.push(written);
+      }
+    } finally {
+      await parent.close();
+    }
+    return nodes;
   }
 
   async #directory(
