@@ -201,14 +201,15 @@ class Guard {
   async #thaw(by: HoldEnd): Promise<HoldReport> {
     this.#deadline?.cancel();
     this.#phase = 'thawing';
+    // Before the thaw, which may take its time: a cut that goes on from here is worthless.
+    if (by !== 'word' && this.#owner !== undefined && !this.#owner.destroyed) {
+      this.#owner.write(`${JSON.stringify({ event: 'ended', by } satisfies GuardReply)}\n`);
+    }
     const answer = await this.#thawHow();
     const report = { answer, by };
     this.#report = report;
     this.#phase = 'thawed';
     if (answer.thawed) this.#sentinel.thawed();
-    if (by !== 'word' && this.#owner !== undefined && !this.#owner.destroyed) {
-      this.#owner.write(`${JSON.stringify({ event: 'ended', by } satisfies GuardReply)}\n`);
-    }
     if (this.#left && by === 'deadline') this.#finish();
     return report;
   }
