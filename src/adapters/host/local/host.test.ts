@@ -1,0 +1,113 @@
+import assert from 'node:assert/strict';
+import { mkdir, mkdtemp, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, it } from 'node:test';
+import { loopVolume } from '../../../../test/doubles/loop-volume.ts';
+import { systemExec } from '../../../platform/exec.ts';
+import { localHost } from './host.ts';
+
+const signal = new AbortController().signal;
+const host = localHost(systemExec);
+const timeoutMs = 15_000;
+
+describe('the local host', () => {
+  it('finds the stack below a path, through a symbolic link', async (t) => {
+    const volume = await loopVolume('xfs');
+    if ('skip' in volume) {
+      t.skip(volume.skip);
+      return;
+    }
+    await using _ = volume;
+    await mkdir(join(volume.mountPoint, 'data'));
+    await symlink('data', join(volume.mountPoint, 'link'));
+    const stack = await host.stackOf(join(volume.mountPoint, 'link'), signal);
+    assert.equal(stack.path, join(volume.mountPoint, 'data'));
+    assert.equal(stack.mountPoint, volume.mountPoint);
+    assert.equal(stack.fileSystem, 'xfs');
+    assert.match(stack.device, /^\/dev\/loop\d+$/);
+    assert.deepEqual(
+      stack.layers.map(({ type }) => type),
+      ['mount', 'filesystem', 'loop'],
+    );
+  });
+
+  it('finds the btrfs subvolume of a path, and where it can be seen whole', async (t) => {
+    const volume = await loopVolume('btrfs');
+    if ('skip' in volume) {
+      t.skip(volume.skip);
+      return;
+    }
+    await using _ = volume;
+    const at = (name: string): string => join(volume.mountPoint, name);
+    for (const name of ['db', 'db/nested']) {
+      await systemExec.check({ argv: ['btrfs', 'subvolume', 'create', at(name)], timeoutMs });
+    }
+    await mkdir(at('db/data'));
+    await mkdir(at('bind'));
+    await mkdir(at('only'));
+    const subvolumeOf = async (path: string): Promise<readonly unknown[]> => {
+      const layer = (await host.stackOf(path, signal)).layers.find(({ type }) => type === 'subvolume');
+      return [layer?.name, layer?.details['root']];
+    };
+    assert.deepEqual(await subvolumeOf(volume.mountPoint), ['/', volume.mountPoint]);
+    assert.deepEqual(await subvolumeOf(at('db/data')), ['/db', at('db')]);
+    assert.deepEqual(await subvolumeOf(at('db/nested')), ['/db/nested', at('db/nested')]);
+
+    const { device } = await host.stackOf(volume.mountPoint, signal);
+    await systemExec.check({ argv: ['mount', '-o', 'subvol=db', device, at('only')], timeoutMs });
+    await systemExec.check({ argv: ['mount', '--bind', at('db/data'), at('bind')], timeoutMs });
+    try {
+      assert.deepEqual(await subvolumeOf(at('only/data')), ['/db', at('only')]);
+      assert.deepEqual(await subvolumeOf(at('only/nested')), ['/db/nested', at('only/nested')]);
+      assert.deepEqual(await subvolumeOf(at('bind')), ['/db', undefined]);
+    } finally {
+      await systemExec.check({ argv: ['umount', at('bind')], timeoutMs });
+      await systemExec.check({ argv: ['umount', at('only')], timeoutMs });
+    }
+  });
+
+  it('takes a file system without a device as it is', async () => {
+    const stack = await host.stackOf('/proc', signal);
+    assert.equal(stack.fileSystem, 'proc');
+    assert.deepEqual(stack.layers.at(-1), { type: 'other', name: 'proc', details: {} });
+  });
+
+  it('says when the device of a mount cannot be seen, as in a container', async () => {
+    const blind = localHost({
+      ...systemExec,
+      run: (command) =>
+        systemExec.run(command.argv[0] === 'lsblk' ? { ...command, argv: ['lsblk', '/dev/not-there'] } : command),
+      check: async () => ({
+        ...(await systemExec.run({ argv: ['true'], timeoutMs })),
+        stdout: JSON.stringify({
+          filesystems: [
+            { target: '/', source: '/dev/not-there', fstype: 'ext4', options: 'rw', uuid: null, fsroot: '/' },
+          ],
+        }),
+      }),
+    });
+    const layer = (await blind.stackOf('/', signal)).layers.at(-1);
+    assert.equal(layer?.type, 'other');
+    assert.equal(layer.name, '/dev/not-there');
+    assert.match(layer.details['lsblk'] ?? '', /not-there/);
+  });
+
+  it('throws for a path that is missing', async () => {
+    await assert.rejects(host.stackOf('/no/such/path', signal), { code: 'io', message: '/no/such/path is missing' });
+  });
+
+  it('counts free bytes where the nearest existing parent lies', async (t) => {
+    const directory = await mkdtemp(join(tmpdir(), 'stillpoint-host-'));
+    t.after(() => rm(directory, { recursive: true }));
+    assert.ok((await host.freeBytes(join(directory, 'not', 'yet'))) > 0);
+    const volume = await loopVolume('ext4');
+    if ('skip' in volume) {
+      t.skip(volume.skip);
+      return;
+    }
+    await using _ = volume;
+    const free = await host.freeBytes(join(volume.mountPoint, 'x'));
+    assert.ok(free > 10_000_000 && free < 64 * 1024 * 1024, `${free}`);
+  });
+});
