@@ -50,12 +50,13 @@ export function commentedConfig(found: Found): string {
     '',
     ...(workloads.length === 0 ? noWorkload(known) : ['workloads:', ...workloads.flat()]),
   ];
-  return `${lines.map((line) => line.trimEnd()).join('\n')}\n`;
+  return `${lines.join('\n')}\n`;
 }
 
 function workloadText({ name, kind, config, said }: FoundWorkload, known: readonly Section[]): readonly string[] {
   const base = 'workloads.<name>';
-  const given = stringify({ [kind]: config }, { lineWidth: 0 }).trimEnd();
+  // No block scalars: indenting them, as all lines here are, would change them.
+  const given = stringify({ [kind]: config }, { lineWidth: 0, blockQuote: false }).trimEnd();
   return [
     ...comment(said, 2),
     `  ${inYaml(name)}:`,
@@ -81,7 +82,7 @@ function noWorkload(known: readonly Section[]): readonly string[] {
     '# No database was found here. Take the marks off this example, or see the guide.',
     'workloads: {}',
     '# workloads:',
-    ...example.filter((line) => !line.trimStart().startsWith('#')).map((line) => `# ${line}`),
+    ...example.filter((line) => !line.trimStart().startsWith('#')).map((line) => `# ${line}`.trimEnd()),
   ];
 }
 

@@ -533,7 +533,7 @@ describe('sqlite: the rest', () => {
     assert.equal(await canary.write(), true);
     assert.equal(canary.acknowledged, 2);
     await canary.close();
-    assert.equal(applicationFor({ files }).openCanary, undefined);
+    assert.equal(await applicationFor({ files }).openCanary?.('run-1'), undefined);
   });
 
   it('check tells the mode, a held lock and hard links', async (t) => {
