@@ -36,7 +36,8 @@ export async function prepare(
 async function sing(state: Backup, canary: Canary): Promise<void> {
   try {
     while (state.cut.peek() === undefined && !state.canaryStop.signal.aborted) {
-      if (!(await canary.write())) return;
+      // False only means that the engine is busy with somebody else's write: the next number comes a little later.
+      await canary.write();
       await state.environment.clock.sleep(canaryEveryMs, state.canaryStop.signal).catch(() => undefined);
     }
   } catch (error) {

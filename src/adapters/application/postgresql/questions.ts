@@ -129,5 +129,5 @@ async function* canary(connection: Connection, database: string): AsyncGenerator
   const length = prefixLength(count, lowest, highest);
   if (length === undefined) {
     yield finding('error', 'canary', `${database}: ${count} records between ${lowest} and ${highest} are no prefix`);
-  } else yield finding('info', 'canary', `prefix 1..${length}`);
+  } else yield { ...finding('info', 'canary', `prefix 1..${length}`), value: length };
 }
