@@ -209,7 +209,7 @@ describe('tree', () => {
       assert.equal(posixMode(goMode('directory', posix)), posix);
   });
 
-  it('is the same bytes as restic writes', () => {
+  it('has restic's fields in restic's order, with Go's escapes', () => {
     const text = [...encodeNode(node('a<b', { inode: 7n, deviceId: 8n, content: Buffer.alloc(32, 0xab) }))].join('');
     assert.equal(
       text,

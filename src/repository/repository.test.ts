@@ -246,6 +246,45 @@ describe('save and restore', () => {
     assert.ok(asked.includes('pg_wal') && asked.includes('kept'));
   });
 
+  it('takes what is known last after all else was read, and makes no snapshot if that fails', async () => {
+    await using source = await temporaryDirectory();
+    await writeFile(join(source.path, 'file'), 'content');
+    const store = new MemoryStore();
+    const repository = await makeRepository(store);
+    let asked = 0;
+    let read = 0;
+    const last = (): Promise<TreeEntry[]> => {
+      asked += 1;
+      assert.equal(read, 7, 'all entries were read before');
+      return Promise.resolve([
+        {
+          kind: 'bytes',
+          at: '/.evidence/point.json',
+          data: Buffer.from('{}'),
+          mode: 0o600,
+          mtimeNs: 0n,
+          uid: 0,
+          gid: 0,
+        },
+      ]);
+    };
+    const onProgress = (step: Progress): void => {
+      read = step.bytesDone;
+    };
+    const saved = await saveDirectory(repository, source.path, { last, onProgress });
+    assert.equal(asked, 1);
+    const nodes = [...(await nodesOf(repository, saved.snapshot)).keys()];
+    assert.deepEqual(nodes.slice(0, 2), ['/.evidence', '/.evidence/point.json']);
+    assert.equal(nodes.at(-1), `${source.path}/file`);
+    const failing = saveDirectory(repository, source.path, { last: () => Promise.reject(new Error('no evidence')) });
+    await assert.rejects(failing, /no evidence/);
+    assert.equal((await repository.snapshots()).length, 1);
+    assert.deepEqual(
+      [...store.files.keys()].filter((name) => name.startsWith('locks/')),
+      [],
+    );
+  });
+
   it('refuses entries below a file, and paths that are not absolute', async () => {
     const repository = await makeRepository(new MemoryStore());
     const file = (at: string): TreeEntry => ({

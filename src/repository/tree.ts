@@ -47,7 +47,7 @@ export function posixMode(go: number): number {
   return special.reduce((sum, bit) => (Math.floor(go / bit.go) % 2 === 1 ? sum | bit.posix : sum), go % 0o1000);
 }
 
-/** As Go's encoding/json writes strings, so that the same directory gives the same tree id. */
+/** As Go's encoding/json writes strings. */
 function jsonString(text: string): string {
   return JSON.stringify(text).replace(
     /[<>&\u2028\u2029]/g,
