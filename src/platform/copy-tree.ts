@@ -288,7 +288,7 @@ export const plainFile: FileCopier = async (from, to, stat, signal) => {
       let done = 0;
       while (BigInt(done) < size) {
         signal.throwIfAborted();
-        const { bytesRead } = await source.read(buffer, 0, buffer.length, done);
+        const { bytesRead } = await source.read(buffer, 0, Math.min(buffer.length, Number(size) - done), done);
         if (bytesRead === 0) break;
         for (let start = 0; start < bytesRead; start += sparse ? holeBytes : bytesRead) {
           const part = buffer.subarray(start, sparse ? Math.min(start + holeBytes, bytesRead) : bytesRead);
