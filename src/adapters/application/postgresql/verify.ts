@@ -20,6 +20,7 @@ import { text } from './locate.ts';
 const pollMs = 50;
 /** A fast shutdown writes a checkpoint of 32 MB of buffers; then the server is stopped the hard way. */
 const stopMs = 60_000;
+const drainMs = 2000;
 const noSecret = (): Promise<string> => Promise.reject(new Error('a copy asks for no password'));
 
 function finding(severity: Finding['severity'], check: string, said: string): Finding {
@@ -151,7 +152,7 @@ async function* runServer(
   try {
     const connection = await whenReady(open, exit, signal, platform);
     if (connection === undefined) {
-      yield finding('error', 'start', `the copy did not start: ${lastComplaint(process.stderrTail())}`);
+      yield finding('error', 'start', `the copy did not start: ${await lastWords(process)}`);
       return false;
     }
     const seconds = ((platform.clock.monoMs() - startedMs) / 1000).toFixed(1);
@@ -171,9 +172,15 @@ async function* runServer(
     clean = await stop(process, exit, exited, signal, platform);
   }
   if (!clean) {
-    yield finding('error', 'stop', `the copy did not stop cleanly: ${lastComplaint(process.stderrTail())}`);
+    yield finding('error', 'stop', `the copy did not stop cleanly: ${await lastWords(process)}`);
   }
   return clean;
+}
+
+/** The server's exit can be known before its last lines have come through the pipe; waiting for a line that never comes waits for those. */
+async function lastWords(process: RunningProcess): Promise<string> {
+  await process.firstLine(() => false, drainMs).catch(() => undefined);
+  return lastComplaint(process.stderrTail()) || 'its log is empty';
 }
 
 async function whenReady(
