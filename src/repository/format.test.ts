@@ -209,7 +209,7 @@ describe('tree', () => {
       assert.equal(posixMode(goMode('directory', posix)), posix);
   });
 
-  it('has restic's fields in restic's order, with Go's escapes', () => {
+  it('has the fields and their order of restic, with the escapes of Go', () => {
     const text = [...encodeNode(node('a<b', { inode: 7n, deviceId: 8n, content: Buffer.alloc(32, 0xab) }))].join('');
     assert.equal(
       text,
