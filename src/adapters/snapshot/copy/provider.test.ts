@@ -29,8 +29,9 @@ function directoryPath(path: string, leftOut: RequiredPath['leftOut'] = []): Req
 const signal = new AbortController().signal;
 
 describe('copy', () => {
-  it('leaves out what recovery does not need, and nothing of the same name elsewhere', async () => {
+  it('leaves out what recovery does not need, and nothing of the same name elsewhere', async (t) => {
     const directory = await mkdtemp(join(tmpdir(), 'stillpoint-copy-'));
+    t.after(() => rm(directory, { recursive: true }));
     const data = join(directory, 'data');
     await mkdir(join(data, 'pg_replslot', 'slot'), { recursive: true });
     await mkdir(join(data, 'base', 'pg_replslot'), { recursive: true });
@@ -57,11 +58,11 @@ describe('copy', () => {
       assert.equal(await readFile(snapshot.at(join(data, 'base', 'pg_replslot', 'kept')) ?? '', 'utf8'), 'x');
       assert.equal(snapshot.at(join(data, 'state', 'staging')), undefined, 'the copies themselves are no data');
     }
-    await rm(directory, { recursive: true });
   });
 
-  it('keeps holes', async () => {
+  it('keeps holes', async (t) => {
     const directory = await mkdtemp(join(tmpdir(), 'stillpoint-copy-'));
+    t.after(() => rm(directory, { recursive: true }));
     const data = join(directory, 'data');
     await mkdir(data);
     const file = join(data, 'sparse');
@@ -82,11 +83,11 @@ describe('copy', () => {
       assert.ok(blocks * 512 < 1024 * 1024, `takes ${blocks * 512} bytes`);
       assert.ok((await readFile(at)).equals(await readFile(file)));
     }
-    await rm(directory, { recursive: true });
   });
 
-  it('stops in the middle of a large file and removes what it made', async () => {
+  it('stops in the middle of a large file and removes what it made', async (t) => {
     const directory = await mkdtemp(join(tmpdir(), 'stillpoint-copy-'));
+    t.after(() => rm(directory, { recursive: true }));
     const data = join(directory, 'data');
     await mkdir(data);
     // Far more than can be copied before the signal, but a hole: it takes no room and the walk through it can be stopped.
@@ -101,7 +102,6 @@ describe('copy', () => {
     setImmediate(() => stop.abort());
     await assert.rejects(running, { code: 'cut-failed' });
     for await (const ref of provider.list(group)) assert.fail(`left ${ref.at}`);
-    await rm(directory, { recursive: true });
   });
 
   it('says what a full staging disk needs and leaves nothing there', async (t) => {
@@ -112,6 +112,7 @@ describe('copy', () => {
     }
     await using _ = volume;
     const directory = await mkdtemp(join(tmpdir(), 'stillpoint-copy-'));
+    t.after(() => rm(directory, { recursive: true }));
     await writeFile(join(directory, 'big'), new Uint8Array(96 * 1024 * 1024).fill(1));
     const staging = join(volume.mountPoint, 'staging');
     const provider = copy.create(copy.config.parse({ staging }), realPlatform('/nonexistent'));
@@ -127,7 +128,6 @@ describe('copy', () => {
       return true;
     });
     for await (const ref of provider.list(group)) assert.fail(`left ${ref.at}`);
-    await rm(directory, { recursive: true });
   });
 
   it('claims no path that is missing', async () => {
