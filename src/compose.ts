@@ -85,7 +85,11 @@ export async function discover(signal: AbortSignal): Promise<readonly FoundAppli
   return found;
 }
 
-async function storageOf(path: string | undefined, platform: Platform, signal: AbortSignal): Promise<string | undefined> {
+async function storageOf(
+  path: string | undefined,
+  platform: Platform,
+  signal: AbortSignal,
+): Promise<string | undefined> {
   if (path === undefined) return undefined;
   try {
     const { fileSystem, mountPoint, device } = await platform.host.stackOf(path, signal);

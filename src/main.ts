@@ -17,7 +17,9 @@ function cancelOnSignals(): AbortSignal {
         process.stderr.write('thawing and undoing what was begun, please wait\n');
         return;
       }
-      controller.abort(new StillpointError('cancelled', `cancelled by ${name}; what was begun is undone, nothing is left frozen`));
+      controller.abort(
+        new StillpointError('cancelled', `cancelled by ${name}; what was begun is undone, nothing is left frozen`),
+      );
     });
   }
   return controller.signal;
@@ -45,7 +47,9 @@ const exit = await runCli(process.argv.slice(2), {
   services: { version, compose, discover, demo: (options) => demo(options, { compose, host }) },
   signal: cancelOnSignals(),
 }).catch((error: unknown) => {
-  process.stderr.write(`bug: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\nstillpoint ${version}\n`);
+  process.stderr.write(
+    `bug: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}\nstillpoint ${version}\n`,
+  );
   return ExitCode.bug;
 });
 await flushed(process.stdout);

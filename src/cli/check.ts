@@ -22,7 +22,8 @@ export async function checkCommand(context: Context, name: string | undefined): 
       ...findingLines(result.findings, context.paint),
     );
   }
-  if (workloads.length === 0) lines.push(`${session.configFile} has no workload; \`stillpoint init\` looks for databases`);
+  if (workloads.length === 0)
+    lines.push(`${session.configFile} has no workload; \`stillpoint init\` looks for databases`);
   return {
     document: { outcome: passed ? 'complete' : 'failed', passed, workloads: documents },
     lines,

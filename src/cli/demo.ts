@@ -19,9 +19,13 @@ export async function demoCommand(context: Context, options: DemoCommandOptions)
   const failure =
     report.lost === 0 && report.acknowledged > 0
       ? undefined
-      : new StillpointError('drill-failed', `${report.lost} of ${report.acknowledged} acknowledged rows are not in the restored database`, {
-          hint: 'run it again with --keep and look into the directory',
-        });
+      : new StillpointError(
+          'drill-failed',
+          `${report.lost} of ${report.acknowledged} acknowledged rows are not in the restored database`,
+          {
+            hint: 'run it again with --keep and look into the directory',
+          },
+        );
   return {
     document: { outcome: failure === undefined ? 'complete' : 'failed', ...report },
     lines: [],

@@ -14,7 +14,11 @@ export async function drillCommand(context: Context, what: string): Promise<Answ
   });
   const failure = drillFailure(point, result);
   return {
-    document: { outcome: failure === undefined ? 'complete' : 'failed', point: { ...point, drill: result }, drill: result },
+    document: {
+      outcome: failure === undefined ? 'complete' : 'failed',
+      point: { ...point, drill: result },
+      drill: result,
+    },
     lines: drillLines(point, result, context.paint),
     ...(failure === undefined ? {} : { error: failure }),
   };

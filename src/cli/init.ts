@@ -26,7 +26,13 @@ export async function initCommand(context: Context, options: InitOptions): Promi
       file,
       repository,
       passwordFile: places.passwordFile,
-      workloads: found.map(({ name, kind, config: settings, said, storage }) => ({ name, kind, config: settings, said, storage })),
+      workloads: found.map(({ name, kind, config: settings, said, storage }) => ({
+        name,
+        kind,
+        config: settings,
+        said,
+        storage,
+      })),
     },
     lines: [
       `wrote ${context.paint('bold', file)}`,

@@ -7,7 +7,11 @@ import { findingLines } from './point-text.ts';
 import { workloadOf } from './select.ts';
 
 /** Refusals are the answer that was asked for; the exit code is the one that the backup would have. */
-export async function planCommand(context: Context, name: string, options: { readonly level?: Level }): Promise<Answer> {
+export async function planCommand(
+  context: Context,
+  name: string,
+  options: { readonly level?: Level },
+): Promise<Answer> {
   const session = await context.session();
   const plan = await planBackup(workloadOf(session, name), session.environment, options.level, context.signal);
   const first = plan.refusals[0];
@@ -27,7 +31,10 @@ function planLines(plan: Plan, paint: Paint): readonly string[] {
   return [
     `plan of a backup of ${paint('bold', plan.workload)}; nothing was touched`,
     ...pairs([
-      ['engine', `${plan.engine.name} ${plan.engine.version}, ${plan.member.role} ${plan.member.member}, epoch ${plan.member.epoch}`],
+      [
+        'engine',
+        `${plan.engine.name} ${plan.engine.version}, ${plan.member.role} ${plan.member.member}, epoch ${plan.member.epoch}`,
+      ],
       ['level', `${plan.level}${plan.parent === null ? '' : ` on ${plan.parent}`}`],
       ['volumes', plan.volumes.map((volume) => `${volume.provider} ${volume.id}: ${volume.paths.join(', ')}`)],
       ['cut', `${plan.atomicity}: ${plan.how}`],

@@ -13,7 +13,13 @@ export function pointLines(point: Point, paint: Paint): readonly string[] {
   return [
     `point ${paint('bold', point.id)} of ${point.workload}`,
     ...pairs([
-      ['verdict', [paint(verdictColour(point.verdict), point.verdict), ...point.reasons.map((each) => `${each.rule}: ${each.said}`)]],
+      [
+        'verdict',
+        [
+          paint(verdictColour(point.verdict), point.verdict),
+          ...point.reasons.map((each) => `${each.rule}: ${each.said}`),
+        ],
+      ],
       ['cut', localTime(point.cutAt)],
       ['level', `${point.level}${point.parent === null ? '' : ` on ${point.parent}`}`],
       ['member', `${point.role} ${point.member}, epoch ${point.epoch}`],

@@ -83,9 +83,7 @@ function usageError(error: CommanderError): StillpointError {
 
 async function runCommand(name: string, globals: Globals, handler: Handler, around: Surroundings): Promise<ExitCode> {
   const json = globals.json === true;
-  const reporter = json
-    ? new JsonReporter(around.stderr, around.clock)
-    : new TextReporter(around.stderr, around.clock);
+  const reporter = json ? new JsonReporter(around.stderr, around.clock) : new TextReporter(around.stderr, around.clock);
   let session: Session | undefined;
   const context: Context = {
     services: around.services,
@@ -175,7 +173,8 @@ function writeError(error: StillpointError, around: Surroundings): void {
 function writeBug(thrown: unknown, around: Surroundings): void {
   const stack = thrown instanceof Error ? (thrown.stack ?? thrown.message) : String(thrown);
   const causes: string[] = [];
-  for (let cause = causeOf(thrown); cause !== undefined; cause = causeOf(cause)) causes.push(`caused by ${messageOf(cause)}\n`);
+  for (let cause = causeOf(thrown); cause !== undefined; cause = causeOf(cause))
+    causes.push(`caused by ${messageOf(cause)}\n`);
   around.stderr.write(
     `bug: ${stack}\n${causes.join('')}stillpoint ${around.services.version}, node ${process.version}, ${process.platform} ${process.arch}\n`,
   );
@@ -224,30 +223,48 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     return argument;
   };
 
-  add<{ output?: string; force?: boolean; repository?: string }>(program, 'init', 'find databases here and write a commented configuration', (context, _none, options) =>
-    initCommand(context, options),
+  add<{ output?: string; force?: boolean; repository?: string }>(
+    program,
+    'init',
+    'find databases here and write a commented configuration',
+    (context, _none, options) => initCommand(context, options),
   )
     .option('--output <file>', 'where to write it')
     .option('--force', 'replace a file that is there')
     .option('--repository <directory>', 'where the repository is going to lie');
-  add(program, 'check [workload]', 'run privileges, versions, volumes, repository on the real thing; changes nothing', (context, name) =>
-    checkCommand(context, name),
+  add(
+    program,
+    'check [workload]',
+    'run privileges, versions, volumes, repository on the real thing; changes nothing',
+    (context, name) => checkCommand(context, name),
   );
-  add<{ level?: Level }>(program, 'plan <workload>', 'the steps of a backup, predicted hold, refusals; touches nothing', (context, name, options) =>
-    planCommand(context, given(name), options),
+  add<{ level?: Level }>(
+    program,
+    'plan <workload>',
+    'the steps of a backup, predicted hold, refusals; touches nothing',
+    (context, name, options) => planCommand(context, given(name), options),
   ).addOption(levelOption());
-  add<{ method?: string; level?: Level; drill?: boolean }>(program, 'backup <workload>', 'make a restore point', (context, name, options) =>
-    backupCommand(context, given(name), options),
+  add<{ method?: string; level?: Level; drill?: boolean }>(
+    program,
+    'backup <workload>',
+    'make a restore point',
+    (context, name, options) => backupCommand(context, given(name), options),
   )
     .option('--method <method>', 'how; only snapshot so far')
     .addOption(levelOption())
     .option('--drill', 'drill the point at once');
   add(program, 'points [workload]', 'list restore points', (context, name) => pointsCommand(context, name));
-  add<{ svg?: string }>(program, 'show <point>', 'evidence, verdict and flight record of a point', (context, id, options) =>
-    showCommand(context, given(id), options),
+  add<{ svg?: string }>(
+    program,
+    'show <point>',
+    'evidence, verdict and flight record of a point',
+    (context, id, options) => showCommand(context, given(id), options),
   ).option('--svg <file>', 'draw the flight record into this file');
-  add<{ to?: string; target?: string; yes?: boolean }>(program, 'restore <workload|point>', 'restore, beside the original unless told otherwise', (context, what, options) =>
-    restoreCommand(context, given(what), options),
+  add<{ to?: string; target?: string; yes?: boolean }>(
+    program,
+    'restore <workload|point>',
+    'restore, beside the original unless told otherwise',
+    (context, what, options) => restoreCommand(context, given(what), options),
   )
     .option('--to <time>', 'the point of that time, or latest')
     .option('--target <target>', 'a directory, or in-place')
@@ -255,27 +272,37 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
   add(program, 'drill <workload|point>', 'test restore: start the engine on a copy and ask it', (context, what) =>
     drillCommand(context, given(what)),
   );
-  add(program, 'freeze <workload>', 'freeze by hand; thaws by itself at the budget', (context, name) => freezeCommand(context, given(name)));
-  add(program, 'thaw <workload>', 'end a hold made by freeze, and say whether it lasted', (context, name) => thawCommand(context, given(name)));
-  add(program, 'status <workload>', 'what guards and engine say of a hold', (context, name) => statusCommand(context, given(name)));
-  add<{ discard?: string }>(program, 'recover', 'finish or undo what dead runs left; safe to run twice', (context, _none, options) =>
-    recoverCommand(context, options),
+  add(program, 'freeze <workload>', 'freeze by hand; thaws by itself at the budget', (context, name) =>
+    freezeCommand(context, given(name)),
+  );
+  add(program, 'thaw <workload>', 'end a hold made by freeze, and say whether it lasted', (context, name) =>
+    thawCommand(context, given(name)),
+  );
+  add(program, 'status <workload>', 'what guards and engine say of a hold', (context, name) =>
+    statusCommand(context, given(name)),
+  );
+  add<{ discard?: string }>(
+    program,
+    'recover',
+    'finish or undo what dead runs left; safe to run twice',
+    (context, _none, options) => recoverCommand(context, options),
   ).option('--discard <journal>', 'set a damaged intent journal aside');
   const repo = program.command('repo').description('the repository');
-  add<{ generatePassword?: boolean }>(repo, 'init', 'make the repository', (context, _none, options) => repoInitCommand(context, options)).option(
-    '--generate-password',
-    'make the password file too, if it is missing',
-  );
-  add<{ readData?: boolean }>(repo, 'check', 'look for damage', (context, _none, options) => repoCheckCommand(context, options)).option(
-    '--read-data',
-    'read and prove every byte',
-  );
+  add<{ generatePassword?: boolean }>(repo, 'init', 'make the repository', (context, _none, options) =>
+    repoInitCommand(context, options),
+  ).option('--generate-password', 'make the password file too, if it is missing');
+  add<{ readData?: boolean }>(repo, 'check', 'look for damage', (context, _none, options) =>
+    repoCheckCommand(context, options),
+  ).option('--read-data', 'read and prove every byte');
   add(repo, 'stats', 'sizes and counts', (context) => repoStatsCommand(context));
   const config = program.command('config').description('the configuration');
   add(config, 'schema', 'the JSON schema of the configuration, for editors', (context) => configSchemaCommand(context));
   add(config, 'reference', 'every option, with its meaning', (context) => configReferenceCommand(context));
-  add<{ directory?: string; keep?: boolean }>(program, 'demo', 'the whole story on an embedded PostgreSQL', (context, _none, options) =>
-    demoCommand(context, options),
+  add<{ directory?: string; keep?: boolean }>(
+    program,
+    'demo',
+    'the whole story on an embedded PostgreSQL',
+    (context, _none, options) => demoCommand(context, options),
   )
     .option('--directory <directory>', 'where to make it; a temporary one if left out')
     .option('--keep', 'leave everything there to play with');

@@ -17,7 +17,11 @@ export async function recoverCommand(context: Context, options: { readonly disca
       snapshotsRemoved: result.snapshotsRemoved,
       locksRemoved: result.locksRemoved,
       findings: result.findings,
-      failures: result.failures.map((failure) => ({ code: failure.code, message: failure.message, hint: failure.hint ?? null })),
+      failures: result.failures.map((failure) => ({
+        code: failure.code,
+        message: failure.message,
+        hint: failure.hint ?? null,
+      })),
     },
     lines: [
       ...recoveredLines(result),

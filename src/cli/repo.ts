@@ -39,7 +39,9 @@ export async function repoCheckCommand(context: Context, options: { readonly rea
     signal: context.signal,
   });
   const damaged = new Set(report.damagedSnapshots);
-  const points = (await pointsOf(session)).filter((point) => damaged.has(point.repositorySnapshot)).map((point) => point.id);
+  const points = (await pointsOf(session))
+    .filter((point) => damaged.has(point.repositorySnapshot))
+    .map((point) => point.id);
   const errors = report.findings.filter((finding) => finding.severity === 'error');
   const failure =
     errors.length === 0

@@ -82,7 +82,8 @@ export class TextReporter implements CliReporter {
     if (phase === 'begin' && name === 'freeze') this.#clear();
     this.#gate.onStep(name, phase);
     const tookMs = now - (this.#began.get(name) ?? now);
-    if (phase === 'done') this.#gate.do(() => this.#write(`  ${this.#paint('green', 'done')}  ${name.padEnd(10)} ${duration(tookMs)}`));
+    if (phase === 'done')
+      this.#gate.do(() => this.#write(`  ${this.#paint('green', 'done')}  ${name.padEnd(10)} ${duration(tookMs)}`));
     if (phase === 'undo') this.#gate.do(() => this.#write(`  ${this.#paint('yellow', 'undo')}  ${name}`));
     if (phase === 'begin') this.#show(name);
   }
@@ -157,7 +158,12 @@ export class JsonReporter implements CliReporter {
     if (now - this.#shownMs < 1_000 && progress.bytesDone < progress.bytesTotal) return;
     this.#shownMs = now;
     const { perSecond, leftMs } = this.#pace.of(what, progress, now);
-    this.#emit('progress', { what, ...progress, bytesPerSecond: Math.round(perSecond), leftMs: leftMs === null ? null : Math.round(leftMs) });
+    this.#emit('progress', {
+      what,
+      ...progress,
+      bytesPerSecond: Math.round(perSecond),
+      leftMs: leftMs === null ? null : Math.round(leftMs),
+    });
   }
 
   finding(finding: Finding): void {

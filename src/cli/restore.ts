@@ -29,9 +29,13 @@ export async function restoreCommand(context: Context, what: string, options: Re
 function targetOf(point: Point, target: string | undefined): RestoreTarget {
   if (target === 'in-place') return { kind: 'in-place' };
   if (target === 'clone') {
-    throw new StillpointError('usage', 'a clone needs a snapshot that was kept, and points live in the repository only so far', {
-      hint: 'restore to a directory: --target DIR',
-    });
+    throw new StillpointError(
+      'usage',
+      'a clone needs a snapshot that was kept, and points live in the repository only so far',
+      {
+        hint: 'restore to a directory: --target DIR',
+      },
+    );
   }
   return { kind: 'directory', path: resolve(target ?? `${point.workload}-${point.id}`) };
 }

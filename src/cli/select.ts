@@ -12,7 +12,10 @@ export function workloadOf(session: Session, name: string): Workload {
   const near = nearest(name, session.workloads.keys());
   const known = [...session.workloads.keys()].join(', ');
   throw new StillpointError('workload-unknown', `there is no workload ${name} in ${session.configFile}`, {
-    hint: near === undefined ? `the workloads are ${known || 'none so far: run `stillpoint init`'}` : `did you mean ${near}?`,
+    hint:
+      near === undefined
+        ? `the workloads are ${known || 'none so far: run `stillpoint init`'}`
+        : `did you mean ${near}?`,
     details: { workload: name, known: [...session.workloads.keys()] },
   });
 }
@@ -36,7 +39,13 @@ export async function pointOf(session: Session, id: string): Promise<Point> {
     'point-unknown',
     matching.length === 0 ? `no point has the id ${id}` : `${matching.length} points begin with ${id}`,
     {
-      hint: matching.length === 0 ? 'see `stillpoint points`' : `give more of the id: ${matching.slice(0, 3).map((point) => point.id).join(', ')}`,
+      hint:
+        matching.length === 0
+          ? 'see `stillpoint points`'
+          : `give more of the id: ${matching
+              .slice(0, 3)
+              .map((point) => point.id)
+              .join(', ')}`,
     },
   );
 }
@@ -75,9 +84,13 @@ export function among(workload: string, points: readonly Point[], to: string | u
   if (to === undefined || to === 'latest') return newest;
   const span = parseTime(to);
   if (span === undefined) {
-    throw new StillpointError('no-point', `position ${to} of ${workload} cannot be reached: only whole points can be restored so far`, {
-      hint: `choose one with \`stillpoint points ${workload}\``,
-    });
+    throw new StillpointError(
+      'no-point',
+      `position ${to} of ${workload} cannot be reached: only whole points can be restored so far`,
+      {
+        hint: `choose one with \`stillpoint points ${workload}\``,
+      },
+    );
   }
   const cutMs = (point: Point): number => Date.parse(point.cutAt);
   const exact = points.filter((point) => cutMs(point) >= span.fromMs && cutMs(point) < span.toMs);

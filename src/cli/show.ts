@@ -13,7 +13,8 @@ export async function showCommand(context: Context, id: string, options: { reado
   const session = await context.session();
   const point = await pointOf(session, id);
   const { evidence } = await readRecord(await session.environment.repository(), point.repositorySnapshot);
-  if (options.svg !== undefined) await writeSvg(options.svg, (await import('../model/flight-svg.ts')).flightRecordSvg(evidence));
+  if (options.svg !== undefined)
+    await writeSvg(options.svg, (await import('../model/flight-svg.ts')).flightRecordSvg(evidence));
   return {
     document: { outcome: 'complete', point, evidence, svg: options.svg ?? null },
     lines: [
@@ -40,7 +41,10 @@ function evidenceOf(evidence: Evidence): Parameters<typeof pairs>[0] {
     ['required', evidence.required.map((path) => `${path.role} ${path.path}`)],
     ['left out', evidence.leftOut.map((each) => `${each.under}/${each.relative}: ${each.why}`)],
     ['journal', hold === null || hold.journalCollected.length === 0 ? undefined : hold.journalCollected.join(', ')],
-    ['canary', evidence.canary === undefined ? undefined : `${evidence.canary.acknowledged} acknowledged before the cut`],
+    [
+      'canary',
+      evidence.canary === undefined ? undefined : `${evidence.canary.acknowledged} acknowledged before the cut`,
+    ],
   ];
 }
 

@@ -127,7 +127,9 @@ class Demo {
     const client = await server.connect();
     await client.query(`CREATE TABLE accounts AS
       SELECT id, md5(id::text) || md5((id + 1)::text) || md5((id + 2)::text) AS owner FROM generate_series(1, ${accounts}) AS id`);
-    await client.query('CREATE TABLE payments (id bigint PRIMARY KEY, account int NOT NULL, at timestamptz NOT NULL DEFAULT now())');
+    await client.query(
+      'CREATE TABLE payments (id bigint PRIMARY KEY, account int NOT NULL, at timestamptz NOT NULL DEFAULT now())',
+    );
     await client.query('CHECKPOINT');
     await client.end();
     this.#say(`PostgreSQL ${server.version} with ${accounts} accounts runs in ${place.directory}`);
@@ -207,16 +209,13 @@ class Demo {
     const cutCalled = last.evidence.events.find((event) => event.what === 'cut called')?.at.monoMs;
     if (cutCalled === undefined) throw new Error('the evidence does not say when the cut was called');
     const before = all.filter((each) => each.monoMs < cutCalled);
-    this.#say(`the database is gone; ${all.length} payments had been acknowledged, ${before.length} of them before the last cut`);
+    this.#say(
+      `the database is gone; ${all.length} payments had been acknowledged, ${before.length} of them before the last cut`,
+    );
     return before;
   }
 
-  async #restorePoint(
-    home: string,
-    last: BackupResult,
-    workload: Workload,
-    session: Session,
-  ): Promise<RestoreResult> {
+  async #restorePoint(home: string, last: BackupResult, workload: Workload, session: Session): Promise<RestoreResult> {
     const path = join(home, 'restored');
     this.#say('');
     this.#say(`$ stillpoint restore ${workloadName} --target ${path}`);

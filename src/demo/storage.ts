@@ -37,12 +37,19 @@ export async function makePlace(
   const directory = join(home, 'volume');
   await mkdir(directory, { mode: 0o711 });
   if (await canReflink(exec, home)) {
-    return { directory, why: `${home} is on ${fileSystem}, which can reflink: the snapshot shares blocks file by file` };
+    return {
+      directory,
+      why: `${home} is on ${fileSystem}, which can reflink: the snapshot shares blocks file by file`,
+    };
   }
-  if (!root) return { directory, why: `${fileSystem} cannot reflink, and only root can mount an image: files are copied` };
+  if (!root)
+    return { directory, why: `${fileSystem} cannot reflink, and only root can mount an image: files are copied` };
   const image = await mountImage(exec, home, directory, undo);
   if (image !== undefined) return { directory: image.directory, why: image.why };
-  return { directory, why: `${fileSystem} cannot reflink, and no btrfs or xfs image can be mounted here: files are copied` };
+  return {
+    directory,
+    why: `${fileSystem} cannot reflink, and no btrfs or xfs image can be mounted here: files are copied`,
+  };
 }
 
 async function works(exec: Exec, argv: readonly [string, ...string[]]): Promise<boolean> {
