@@ -78,7 +78,9 @@ async function treeEntries(state: Backup, snapshots: readonly OpenSnapshot[]): P
   const held = state.verdict.get() === 'application-consistent';
   for (const path of state.located.get().paths) {
     const leaveOut = (relative: string): 'keep' | 'entry' | 'contents' =>
-      path.leftOut.find((each) => each.relative === relative && (held || each.onlyHeld !== true))?.match ?? 'keep';
+      path.leftOut.find(
+        (each) => each.relative === (relative === '' ? '.' : relative) && (held || each.onlyHeld !== true),
+      )?.match ?? 'keep';
     for (const at of [path.path, ...path.companions]) {
       const holder = snapshots.find((snapshot) => snapshot.at(at) !== undefined);
       const from = holder?.at(at);

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { StillpointError, codeOf } from '../model/errors.ts';
 import type { FreezeAnswer, HoldToken, MemberObservation } from '../model/hold.ts';
 import type { Moment } from '../model/time.ts';
@@ -121,21 +121,24 @@ export class Hold {
     return report;
   }
 
-  /** Lets the guard go. Thaws before, if need be. */
+  /** Lets the guard go, thawing before if need be, and removes what it left if it was killed. */
   async release(): Promise<void> {
     const client = this.#client;
-    if (client === undefined) return;
     try {
       if (this.#mayBeFrozen) await this.thaw();
-      await this.#inTime(client.call('release'), releaseMs);
-      await this.#inTime(client.closed, releaseMs);
+      if (client !== undefined) {
+        await this.#inTime(client.call('release'), releaseMs);
+        await this.#inTime(client.closed, releaseMs);
+      }
     } catch (error) {
       // A guard that is gone has nothing left to release; a thaw that cannot be proved is not to be swallowed.
       if (codeOf(error) !== 'guard-lost') throw error;
     } finally {
-      client.close();
+      client?.close();
       this.#client = undefined;
     }
+    await rm(this.#spec.socket, { force: true });
+    await rm(this.#spec.resultFile, { force: true });
   }
 
   async #thawByGuard(): Promise<HoldReport | undefined> {

@@ -5,7 +5,7 @@ import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
 import type { HoldToken } from '../model/hold.ts';
 import type { Finding, Point } from '../model/point.ts';
 import { GuardClient, type GuardStatus, type HoldReport } from '../guard/protocol.ts';
-import { isAlive, killExactly, type ProcessIdentity } from '../platform/process.ts';
+import { isAlive, killExactly, processesIn, type ProcessIdentity } from '../platform/process.ts';
 import type { Repository } from '../repository/api.ts';
 import { labelOf, lockWorkload, type Environment, type Workload } from './environment.ts';
 import { locateGroup } from './group.ts';
@@ -227,11 +227,18 @@ async function undoTrace(
       return `snapshot ${trace.ref.at} is gone`;
     }
     case 'directory':
-      await rm(trace.path, { recursive: true, force: true });
-      return undefined;
+      return await removeDirectory(trace.path, history);
     case 'renamed':
       return await undoRename(trace);
   }
+}
+
+/** A dead drill may have left its engine running on the copy; whatever works inside that directory is the drill's own. */
+async function removeDirectory(path: string, history: RunHistory): Promise<string | undefined> {
+  const running = headOf(history)?.flow === 'drill' ? processesIn(path) : [];
+  for (const each of running) killExactly(each, 'SIGKILL');
+  await rm(path, { recursive: true, force: true });
+  return running.length === 0 ? undefined : `${running.length} processes of the drill were ended`;
 }
 
 async function undoHold(

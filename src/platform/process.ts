@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { bootId } from './clock.ts';
 
 /** A process that can be told from a later one with the same pid. Start in clock ticks since boot: proc(5), stat field 22. */
@@ -46,4 +46,22 @@ export function killExactly(identity: ProcessIdentity, signal: NodeJS.Signals): 
     // It ended between the look and the signal.
     return false;
   }
+}
+
+/** Processes of this machine whose working directory is `directory` or below it. Those that this user may not look at are left out. */
+export function processesIn(directory: string): readonly ProcessIdentity[] {
+  const found: ProcessIdentity[] = [];
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      const at = readlinkSync(`/proc/${name}/cwd`);
+      if (at !== directory && !at.startsWith(`${directory}/`)) continue;
+    } catch {
+      // Gone since the directory was read, or somebody else's.
+      continue;
+    }
+    const identity = identify(Number(name));
+    if (identity !== undefined) found.push(identity);
+  }
+  return found;
 }

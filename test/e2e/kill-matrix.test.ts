@@ -11,7 +11,16 @@ import { readJournals } from '../../src/flows/journal.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { isAlive, type ProcessIdentity } from '../../src/platform/process.ts';
 import type { Point } from '../../src/model/point.ts';
-import { eventually, longestGap, openStage, processState, type Engine, type Provider, type Stage } from './stage.ts';
+import {
+  endsWithin,
+  eventually,
+  longestGap,
+  openStage,
+  processState,
+  type Engine,
+  type Provider,
+  type Stage,
+} from './stage.ts';
 
 const steps = ['locate', 'choose', 'predict', 'prepare', 'freeze', 'cut', 'thaw', 'judge', 'copy', 'record', 'expire'];
 const victims = ['flow', 'guard', 'both'] as const;
@@ -57,8 +66,7 @@ async function killAt(stage: Stage, { transition, victim }: Case): Promise<numbe
   if (victim !== 'flow' && guard !== undefined && isAlive(guard)) process.kill(guard.pid, 'SIGKILL');
   if (victim !== 'guard') flow.kill('SIGKILL');
   flow.kill('SIGCONT');
-  const ended = await Promise.race([flow.exited.then(() => true), systemClock.sleep(60_000).then(() => false)]);
-  assert.ok(ended, 'the flow ended');
+  assert.ok(await endsWithin(flow, 60_000), 'the flow ended');
   return at;
 }
 

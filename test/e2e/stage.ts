@@ -264,3 +264,15 @@ export function longestGap(acknowledged: readonly { readonly monoMs: number }[],
   }
   return Math.max(longest, toMs - last);
 }
+
+/** True once the process has ended; false after `ms`. */
+export async function endsWithin(child: RunningProcess, ms: number): Promise<boolean> {
+  const waited = new AbortController();
+  const late = systemClock.sleep(ms, waited.signal).then(
+    () => false,
+    () => false,
+  );
+  const ended = await Promise.race([child.exited.then(() => true), late]);
+  waited.abort();
+  return ended;
+}
