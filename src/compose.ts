@@ -51,8 +51,8 @@ export async function compose(options: ComposeOptions): Promise<Session> {
     log,
     host: platform.host,
     reporter: options.reporter,
-    catalog: catalog.get,
-    repository: repository.get,
+    catalog: () => catalog.get(),
+    repository: () => repository.get(),
     ...(fault === undefined ? {} : { fault }),
   };
   return {

@@ -31,7 +31,6 @@ export interface DemoOptions {
   readonly directory: string | undefined;
   /** Leaves configuration, repository and the restored copy behind. */
   readonly keep: boolean;
-  readonly json: boolean;
   readonly signal: AbortSignal;
   readonly reporter: CliReporter;
   readonly paint: Paint;
@@ -75,7 +74,7 @@ export interface Context {
 }
 
 export interface CliReporter extends Reporter {
-  /** A line for people while the work goes on; in JSON an event. */
+  /** A line of the answer itself while the work goes on, on standard output; in JSON an event. */
   say(text: string, details?: Readonly<Record<string, unknown>>): void;
   /** Shows what was kept back and takes the progress line away. */
   end(): void;

@@ -11,7 +11,6 @@ export async function demoCommand(context: Context, options: DemoCommandOptions)
   const report = await context.services.demo({
     directory: options.directory,
     keep: options.keep === true,
-    json: context.json,
     signal: context.signal,
     reporter: context.reporter,
     paint: context.paint,

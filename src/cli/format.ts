@@ -29,8 +29,12 @@ export function duration(ms: number): string {
   const seconds = ms / 1000;
   if (seconds < 100) return `${seconds.toFixed(1)} s`;
   const minutes = Math.floor(seconds / 60);
-  if (minutes < 100) return `${minutes} min ${Math.round(seconds % 60)} s`;
-  return `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+  if (minutes < 100) return unitsOf(minutes, 'min', Math.floor(seconds % 60), 's');
+  return unitsOf(Math.floor(minutes / 60), 'h', minutes % 60, 'min');
+}
+
+function unitsOf(large: number, largeUnit: string, small: number, smallUnit: string): string {
+  return `${large} ${largeUnit}${small === 0 ? '' : ` ${small} ${smallUnit}`}`;
 }
 
 /** Local with zone, to the second; `--to` takes it back as it stands. */

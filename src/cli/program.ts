@@ -9,7 +9,7 @@ import type { Answer, Context, ErrorDocument, Services, Session } from './comman
 import { configReferenceCommand, configSchemaCommand } from './config.ts';
 import { demoCommand } from './demo.ts';
 import { drillCommand } from './drill.ts';
-import { painter } from './format.ts';
+import { painter, plain } from './format.ts';
 import { initCommand } from './init.ts';
 import { planCommand } from './plan.ts';
 import { pointsCommand } from './points.ts';
@@ -83,7 +83,12 @@ function usageError(error: CommanderError): StillpointError {
 
 async function runCommand(name: string, globals: Globals, handler: Handler, around: Surroundings): Promise<ExitCode> {
   const json = globals.json === true;
-  const reporter = json ? new JsonReporter(around.stderr, around.clock) : new TextReporter(around.stderr, around.clock);
+  const reporter = json
+    ? new JsonReporter(around.stderr, around.clock)
+    : new TextReporter(around.stderr, around.stdout, around.clock, {
+        steps: name !== 'demo',
+        findings: name === 'backup',
+      });
   let session: Session | undefined;
   const context: Context = {
     services: around.services,
@@ -91,9 +96,8 @@ async function runCommand(name: string, globals: Globals, handler: Handler, arou
     configFile: globals.config,
     signal: around.signal,
     reporter,
-    paint: painter(around.stdout),
-    session: async () =>
-      (session ??= await around.services.compose({ configFile: globals.config, reporter: quietFor(name, reporter) })),
+    paint: json ? plain : painter(around.stdout),
+    session: async () => (session ??= await around.services.compose({ configFile: globals.config, reporter })),
   };
   try {
     const answer = await handler(context);
@@ -105,18 +109,6 @@ async function runCommand(name: string, globals: Globals, handler: Handler, arou
   } finally {
     await session?.close();
   }
-}
-
-/** These print what was found in their answer; said twice it would be noise. */
-function quietFor(name: string, reporter: TextReporter | JsonReporter): TextReporter | JsonReporter {
-  if (reporter instanceof JsonReporter || name === 'backup') return reporter;
-  return new Proxy(reporter, {
-    get(target, key) {
-      if (key === 'finding') return () => undefined;
-      const value: unknown = Reflect.get(target, key, target);
-      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
-    },
-  });
 }
 
 function print(answer: Answer, name: string, json: boolean, around: Surroundings): ExitCode {

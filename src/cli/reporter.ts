@@ -55,10 +55,18 @@ class Pace {
   }
 }
 
-/** Steps with their durations, warnings, and one line of progress that is rewritten on a terminal. All on standard error. */
+/** What is printed on the way; commands that tell it in their answer leave it out here. */
+export interface Shows {
+  readonly steps: boolean;
+  readonly findings: boolean;
+}
+
+/** Steps with their durations, warnings, and one line of progress that is rewritten on a terminal: on standard error, but for `say`. */
 export class TextReporter implements CliReporter {
   readonly #stream: NodeJS.WriteStream;
+  readonly #out: NodeJS.WriteStream;
   readonly #clock: Clock;
+  readonly #shows: Shows;
   readonly #paint: Paint;
   readonly #gate = new HoldGate();
   readonly #pace = new Pace();
@@ -67,8 +75,10 @@ export class TextReporter implements CliReporter {
   #line: Ora | undefined;
   #shownMs = 0;
 
-  constructor(stream: NodeJS.WriteStream, clock: Clock) {
+  constructor(stream: NodeJS.WriteStream, out: NodeJS.WriteStream, clock: Clock, shows: Shows) {
+    this.#shows = shows;
     this.#stream = stream;
+    this.#out = out;
     this.#clock = clock;
     this.#paint = painter(stream);
     this.#terminal = stream.isTTY;
@@ -82,7 +92,7 @@ export class TextReporter implements CliReporter {
     if (phase === 'begin' && name === 'freeze') this.#clear();
     this.#gate.onStep(name, phase);
     const tookMs = now - (this.#began.get(name) ?? now);
-    if (phase === 'done')
+    if (phase === 'done' && this.#shows.steps)
       this.#gate.do(() => this.#write(`  ${this.#paint('green', 'done')}  ${name.padEnd(10)} ${duration(tookMs)}`));
     if (phase === 'undo') this.#gate.do(() => this.#write(`  ${this.#paint('yellow', 'undo')}  ${name}`));
     if (phase === 'begin') this.#show(name);
@@ -90,9 +100,10 @@ export class TextReporter implements CliReporter {
 
   progress(what: string, progress: Progress): void {
     const now = this.#clock.monoMs();
+    // Every report counts for the rate, printed or not.
+    const { perSecond, leftMs } = this.#pace.of(what, progress, now);
     if (this.#gate.closed || now - this.#shownMs < (this.#terminal ? terminalEveryMs : plainEveryMs)) return;
     this.#shownMs = now;
-    const { perSecond, leftMs } = this.#pace.of(what, progress, now);
     const percent = progress.bytesTotal === 0 ? 100 : Math.floor((progress.bytesDone * 100) / progress.bytesTotal);
     const text =
       `${what}  ${percent} %, ${bytes(progress.bytesDone)} of ${bytes(progress.bytesTotal)} in ${progress.files} files, ` +
@@ -102,12 +113,12 @@ export class TextReporter implements CliReporter {
   }
 
   finding(finding: Finding): void {
-    if (finding.severity === 'info') return;
+    if (!this.#shows.findings || finding.severity === 'info') return;
     this.#gate.do(() => this.#write(`  ${findingLine(finding, this.#paint)}`));
   }
 
   say(text: string): void {
-    this.#gate.do(() => this.#write(text));
+    this.#gate.do(() => this.#write(text, this.#out));
   }
 
   end(): void {
@@ -127,10 +138,10 @@ export class TextReporter implements CliReporter {
     this.#line?.stop();
   }
 
-  #write(line: string): void {
+  #write(line: string, stream: NodeJS.WriteStream = this.#stream): void {
     const spinning = this.#line?.isSpinning === true;
     this.#clear();
-    this.#stream.write(`${line}\n`);
+    stream.write(`${line}\n`);
     if (spinning) this.#line?.start();
   }
 }
@@ -155,9 +166,9 @@ export class JsonReporter implements CliReporter {
 
   progress(what: string, progress: Progress): void {
     const now = this.#clock.monoMs();
+    const { perSecond, leftMs } = this.#pace.of(what, progress, now);
     if (now - this.#shownMs < 1_000 && progress.bytesDone < progress.bytesTotal) return;
     this.#shownMs = now;
-    const { perSecond, leftMs } = this.#pace.of(what, progress, now);
     this.#emit('progress', {
       what,
       ...progress,

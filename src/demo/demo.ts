@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { stringify } from 'yaml';
 import type { DemoOptions, DemoReport, Session } from '../cli/command.ts';
 import { bytes, duration } from '../cli/format.ts';
-import { drillLines, pointLines } from '../cli/point-text.ts';
+import { drillLines, findingLines, pointLines } from '../cli/point-text.ts';
 import { backup, type BackupResult } from '../flows/backup.ts';
 import { drill } from '../flows/drill.ts';
 import type { Reporter, Workload } from '../flows/environment.ts';
@@ -148,7 +148,7 @@ class Demo {
   }
 
   async #openSession(configFile: string): Promise<Session> {
-    const session = await this.#tools.compose({ configFile, reporter: this.#reporter() });
+    const session = await this.#tools.compose({ configFile, reporter: this.#options.reporter });
     await session.initRepository({ generatePassword: true });
     return session;
   }
@@ -173,7 +173,7 @@ class Demo {
     this.#say('');
     this.#say(`$ stillpoint backup ${workloadName} --level ${level}`);
     const result = await this.#timed(level, () => backup(workload, session.environment, { level, signal }));
-    for (const line of pointLines(result.point, paint)) this.#say(line);
+    for (const line of [...pointLines(result.point, paint), ...findingLines(result.findings, paint)]) this.#say(line);
     return result;
   }
 
@@ -283,19 +283,6 @@ class Demo {
 
   #say(text: string): void {
     this.#options.reporter.say(text);
-  }
-
-  /** For people the story is enough; programs get every step. */
-  #reporter(): Reporter {
-    const { reporter, json } = this.#options;
-    if (json) return reporter;
-    return {
-      step: () => undefined,
-      progress: () => undefined,
-      finding: (finding) => {
-        if (finding.severity !== 'info') reporter.finding(finding);
-      },
-    };
   }
 }
 

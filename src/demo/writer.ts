@@ -7,19 +7,15 @@ import pg from 'pg';
 import { systemClock } from '../platform/clock.ts';
 
 const [host = '', port = '', logFile = ''] = process.argv.slice(2);
-let wanted = true;
-process.stdin.on('end', () => {
-  wanted = false;
-});
+const over = new AbortController();
+process.stdin.on('end', () => over.abort());
 process.stdin.resume();
 const log = openSync(logFile, 'a', 0o600);
 const client = new pg.Client({ host, port: Number(port), user: 'postgres', database: 'postgres' });
-client.on('error', () => {
-  wanted = false;
-});
+client.on('error', () => over.abort());
 try {
   await client.connect();
-  for (let id = 1; wanted; id++) {
+  for (let id = 1; !over.signal.aborted; id++) {
     await client.query('INSERT INTO payments (id, account) VALUES ($1, $2)', [id, id % 1000]);
     writeSync(log, `${id} ${systemClock.monoMs()}\n`);
     if (id === 1) process.stdout.write('ready\n');
