@@ -18,6 +18,7 @@ export interface RequiredPath {
 
 /** `match: 'contents'` leaves a directory itself in place but not what is below it. */
 export interface LeftOut {
+  /** Below the directory; `.` is the directory itself. */
   readonly relative: string;
   readonly match: 'entry' | 'contents';
   readonly why: string;

@@ -109,7 +109,7 @@ export async function* walkTree(
   if (top.type === 'directory') {
     const entries = new Set(required.leftOut.filter(({ match }) => match === 'entry').map((left) => left.relative));
     const contents = new Set(required.leftOut.filter(({ match }) => match === 'contents').map((left) => left.relative));
-    const directories = [required.path];
+    const directories = contents.has('.') ? [] : [required.path];
     for (let directory = directories.pop(); directory !== undefined; directory = directories.pop()) {
       signal.throwIfAborted();
       let names: string[];

@@ -144,7 +144,7 @@ const slash = Buffer.from('/');
 async function namesOnDisk(source: Source): Promise<Map<string, Source>> {
   const found = new Map<string, Source>();
   const { entry, from, relative } = source;
-  if (entry.leaveOut?.(relative) === 'contents' && relative !== '') return found;
+  if (entry.leaveOut?.(relative) === 'contents') return found;
   const names = await readdir(from, { encoding: 'buffer' }).catch((error: unknown) => {
     throw unreadable(from, error);
   });
