@@ -242,11 +242,12 @@ export async function eventually(condition: () => Promise<boolean> | boolean, ms
   return await condition();
 }
 
-/** proc(5): the third field of stat, behind the name in parentheses. */
+/** proc(5): the third field of stat, behind the name in parentheses. Undefined for what has ended, reaped or not. */
 export async function processState(pid: number): Promise<string | undefined> {
   try {
     const stat = await readFile(`/proc/${pid}/stat`, 'utf8');
-    return stat.slice(stat.lastIndexOf(')') + 2)[0];
+    const state = stat.slice(stat.lastIndexOf(')') + 2)[0];
+    return state === 'Z' ? undefined : state;
   } catch {
     // It has ended.
     return undefined;
