@@ -74,7 +74,7 @@ export async function freeze(state: Backup): Promise<void> {
       hint: 'look for long transactions or locks that keep it from freezing, or raise hold.budget',
     });
   }
-  state.members.push({ when: 'frozen', seen: await hold.observe() });
+  state.members.push({ when: 'frozen', seen: frozen.seen });
 }
 
 /** Also when the freeze failed or is unsure (DESIGN rule 4). */
@@ -109,9 +109,9 @@ export async function thaw(state: Backup, signal: AbortSignal): Promise<void> {
     return;
   }
   const hold = state.hold.get();
-  state.members.push({ when: 'cut', seen: await hold.observe() });
-  state.asked.set(await hold.ask());
-  const { answer, by } = await hold.thaw();
+  const { answer, by, before } = await hold.thaw();
+  if (before?.seen !== undefined) state.members.push({ when: 'cut', seen: before.seen });
+  if (before?.asked !== undefined) state.asked.set(before.asked);
   state.event('thawed', answer.at, by === 'sentinel' ? 'sentinel' : 'guard');
   // Out of the hold, but still under the guard's session, which keeps the engine from recycling the journal.
   const { application } = state.workload;

@@ -1,8 +1,7 @@
 import { join } from 'node:path';
 import { mkdir, rm } from 'node:fs/promises';
 import { StillpointError, codeOf } from '../model/errors.ts';
-import type { FreezeAnswer, HoldToken, MemberObservation } from '../model/hold.ts';
-import type { Moment } from '../model/time.ts';
+import type { HoldToken } from '../model/hold.ts';
 import { launchGuard } from '../guard/launch.ts';
 import type { GuardCalls, GuardClient, GuardSpec, HoldReport } from '../guard/protocol.ts';
 import { killExactly, type ProcessIdentity } from '../platform/process.ts';
@@ -83,17 +82,11 @@ export class Hold {
     await Promise.race([client.call('prepare'), rejectOn(signal)]);
   }
 
-  async freeze(): Promise<{ readonly called: Moment; readonly answer: FreezeAnswer }> {
+  /** An answer that comes after the hold has ended is worth nothing, so the end of the hold is the answer then. */
+  async freeze(): Promise<GuardCalls['freeze']> {
     this.#mayBeFrozen = true;
-    return await this.#whileHeld('freeze');
-  }
-
-  async ask(): Promise<FreezeAnswer> {
-    return await this.#whileHeld('ask');
-  }
-
-  async observe(): Promise<MemberObservation> {
-    return await this.#whileHeld('observe');
+    const client = this.#connected();
+    return await Promise.race([this.#inTime(client.call('freeze'), this.budgetMs + patienceMs), rejectOn(client.held)]);
   }
 
   /** Aborts when the hold ends or the guard dies. */
@@ -157,12 +150,6 @@ export class Hold {
     if (this.#guard !== undefined) killExactly(this.#guard, 'SIGKILL');
     const answer = await this.#workload.application.thaw(this.token);
     return { answer: { ...answer, heldThroughout: false }, by: 'flow' };
-  }
-
-  /** An answer that comes after the hold has ended is worth nothing, so the end of the hold is the answer then. */
-  async #whileHeld<Op extends 'freeze' | 'ask' | 'observe'>(op: Op): Promise<GuardCalls[Op]> {
-    const client = this.#connected();
-    return await Promise.race([this.#inTime(client.call(op), this.budgetMs + patienceMs), rejectOn(client.held)]);
   }
 
   /** A guard that does not answer in time counts as lost. */

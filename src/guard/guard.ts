@@ -1,7 +1,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { rm } from 'node:fs/promises';
 import { StillpointError, messageOf } from '../model/errors.ts';
-import type { HoldEnd, ThawAnswer } from '../model/hold.ts';
+import type { FreezeAnswer, HoldEnd, MemberObservation, ThawAnswer } from '../model/hold.ts';
 import type { Moment } from '../model/time.ts';
 import type { Clock } from '../platform/clock.ts';
 import { writeDurably } from '../platform/files.ts';
@@ -16,6 +16,7 @@ import {
   type GuardSpec,
   type GuardStatus,
   type HoldReport,
+  type LastLook,
 } from './protocol.ts';
 
 /** The guard's line to its sentinel. `armed` must be sent before the freeze begins. */
@@ -31,6 +32,8 @@ export interface SentinelLine {
 const ownerWaitMs = 15_000;
 /** The engine session gets this long to thaw before it is cut off and the engine is asked from outside. */
 const sessionThawMs = 1_500;
+/** Role and freeze are asked once more before a thaw on the word, for no longer than this. */
+const lastLookMs = 1_000;
 
 /**
  * Owns one hold. Serves the socket until the hold is over and released; resolves when everything is let go. It thaws on the word, when
@@ -142,10 +145,6 @@ class Guard {
         return null;
       case 'freeze':
         return await this.#freeze();
-      case 'ask':
-        return await this.#open().ask();
-      case 'observe':
-        return await this.#open().observe();
       case 'thaw':
         // A stranger's thaw (recover, `stillpoint thaw` during a backup) must not look like the flow's own word.
         return await this.#end(socket === this.#owner || this.#left ? 'word' : 'recover');
@@ -189,7 +188,7 @@ class Guard {
     }
     this.#phase = 'frozen';
     this.#frozenAt = answer.at;
-    return { called, answer };
+    return { called, answer, seen: await session.observe() };
   }
 
   /** Ends the hold once; every later caller gets the same report. */
@@ -200,18 +199,44 @@ class Guard {
 
   async #thaw(by: HoldEnd): Promise<HoldReport> {
     this.#deadline?.cancel();
+    const before = by === 'word' && this.#phase === 'frozen' ? await this.#lookBefore() : undefined;
     this.#phase = 'thawing';
     // Before the thaw, which may take its time: a cut that goes on from here is worthless.
     if (by !== 'word' && this.#owner !== undefined && !this.#owner.destroyed) {
       this.#owner.write(`${JSON.stringify({ event: 'ended', by } satisfies GuardReply)}\n`);
     }
     const answer = await this.#thawHow();
-    const report = { answer, by };
+    const report: HoldReport = { answer, by, ...(before === undefined ? {} : { before }) };
     this.#report = report;
     this.#phase = 'thawed';
     if (answer.thawed) this.#sentinel.thawed();
     if (this.#left && by === 'deadline') this.#finish();
     return report;
+  }
+
+  /** The last look at what the hold was worth. It must not keep the thaw waiting: what does not answer in time is left out. */
+  async #lookBefore(): Promise<LastLook> {
+    const session = this.#open();
+    const look: { seen?: MemberObservation; asked?: FreezeAnswer } = {};
+    const looking = (async () => {
+      look.seen = await session.observe();
+      look.asked = await session.ask();
+    })().catch(() => undefined);
+    await this.#within(lastLookMs, looking);
+    return { ...look };
+  }
+
+  /** Waits for `work`, but no longer than `ms`; undefined then. */
+  async #within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
+    let cancel = (): void => undefined;
+    const tooLong = new Promise<undefined>((resolve) => {
+      cancel = this.#clock.after(ms, () => resolve(undefined));
+    });
+    try {
+      return await Promise.race([work, tooLong]);
+    } finally {
+      cancel();
+    }
   }
 
   async #thawHow(): Promise<ThawAnswer> {
@@ -220,15 +245,10 @@ class Guard {
       const at = this.#clock.now();
       return { thawed: true, heldThroughout: false, said: 'nothing was frozen', at, spans: [], artifacts: [] };
     }
-    let cancel = (): void => undefined;
-    const tooLong = new Promise<undefined>((resolve) => {
-      cancel = this.#clock.after(sessionThawMs, () => resolve(undefined));
-    });
     // A thaw beside a freeze under way could be overtaken by it. A session that throws at thaw has told us nothing: the engine is
     // asked from outside then, like after a hang.
     const thawing = this.#freezing.then(() => session.thaw()).catch(() => undefined);
-    const answer = await Promise.race([thawing, tooLong]);
-    cancel();
+    const answer = await this.#within(sessionThawMs, thawing);
     if (answer?.thawed === true) return answer;
     void session.close();
     const outside = await this.#application.thaw(this.#spec.token);

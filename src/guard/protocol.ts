@@ -27,6 +27,13 @@ export interface SentinelSpec {
 export interface HoldReport {
   readonly answer: ThawAnswer;
   readonly by: HoldEnd;
+  /** What was asked right before a thaw on the word: each is missing if it was not answered in time. */
+  readonly before?: LastLook;
+}
+
+export interface LastLook {
+  readonly seen?: MemberObservation;
+  readonly asked?: FreezeAnswer;
 }
 
 export interface GuardStatus {
@@ -45,9 +52,9 @@ export interface GuardCalls {
   /** The connection that owns the hold: when it ends, so does the hold (unless `leave` was called). */
   own: GuardStatus;
   prepare: null;
-  freeze: { readonly called: Moment; readonly answer: FreezeAnswer };
-  ask: FreezeAnswer;
-  observe: MemberObservation;
+  /** Freezes and looks at the member, in one call: each round trip would be time in the hold. */
+  freeze: { readonly called: Moment; readonly answer: FreezeAnswer; readonly seen: MemberObservation };
+  /** Looks at the member, asks the engine whether it is still frozen, thaws. */
   thaw: HoldReport;
   /** The hold outlives the owner's connection and ends by `thaw` or at the deadline. */
   leave: null;
@@ -57,17 +64,7 @@ export interface GuardCalls {
 }
 
 export type GuardOp = keyof GuardCalls;
-export const guardOps: readonly GuardOp[] = [
-  'own',
-  'prepare',
-  'freeze',
-  'ask',
-  'observe',
-  'thaw',
-  'leave',
-  'status',
-  'release',
-];
+export const guardOps: readonly GuardOp[] = ['own', 'prepare', 'freeze', 'thaw', 'leave', 'status', 'release'];
 
 export type GuardReply =
   | { readonly id: number; readonly value: unknown }
