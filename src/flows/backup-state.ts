@@ -8,8 +8,8 @@ import { bootId } from '../platform/clock.ts';
 import type { Canary, CollectedFile, Located } from '../ports/application.ts';
 import { type Group } from './group.ts';
 import { labelOf, newRunId, Slot, type Environment, type Workload } from './environment.ts';
-import { Hold } from './hold.ts';
-import { type ParentChoice, type Forecast } from './predict.ts';
+import type { Hold } from './hold.ts';
+import type { ParentChoice, Forecast } from './predict.ts';
 
 export interface BackupRequest {
   /** Undefined: incremental where a parent exists, else full. */

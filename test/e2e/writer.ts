@@ -52,13 +52,11 @@ function sqlite(spec: WriterSpec): Insert {
 
 async function main(): Promise<void> {
   const spec = JSON.parse(process.argv[2] ?? '') as WriterSpec;
-  let stop = false;
-  process.on('SIGTERM', () => {
-    stop = true;
-  });
+  const stop = new AbortController();
+  process.on('SIGTERM', () => stop.abort());
   const insert = spec.engine === 'postgresql' ? await postgres(spec) : sqlite(spec);
   process.stdout.write('ready\n');
-  for (let row = 1; !stop;) {
+  for (let row = 1; !stop.signal.aborted;) {
     if (await insert(row)) {
       appendFileSync(spec.log, `${row} ${systemClock.monoMs()}\n`);
       row++;
