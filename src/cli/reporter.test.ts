@@ -55,3 +55,13 @@ it('gives rate and time left, and without a terminal a line each 5 s at most', (
     '  copy  50 %, 100 MiB of 200 MiB in 3 files, 10.0 MiB/s, 10.0 s left',
   ]);
 });
+
+it('takes a terminal without columns for none, for ora would clear lines there without end', () => {
+  const text = sink();
+  const stream = Object.assign(text.stream, { isTTY: true, columns: 0 });
+  const reporter = new TextReporter(stream, stream, systemClock, { steps: true, findings: true });
+  reporter.step('copy', 'begin');
+  reporter.step('copy', 'done');
+  reporter.end();
+  assert.match(text.text(), /^ {2}\S*done\S* {2}copy .*\n$/);
+});

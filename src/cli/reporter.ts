@@ -81,7 +81,7 @@ export class TextReporter implements CliReporter {
     this.#out = out;
     this.#clock = clock;
     this.#paint = painter(stream);
-    this.#terminal = stream.isTTY;
+    this.#terminal = hasWidth(stream);
     // Waiting counts from here, so that short work stays without a progress line in a log.
     this.#shownMs = clock.monoMs();
   }
@@ -127,7 +127,7 @@ export class TextReporter implements CliReporter {
   }
 
   #show(text: string): void {
-    if (!this.#terminal || this.#gate.closed) return;
+    if (!this.#terminal || this.#gate.closed || !hasWidth(this.#stream)) return;
     // Cursor and keyboard are left alone: nothing has to be put back when a signal ends the program.
     this.#line ??= ora({ stream: this.#stream, hideCursor: false, discardStdin: false, indent: 2 });
     this.#line.text = text;
@@ -144,6 +144,11 @@ export class TextReporter implements CliReporter {
     stream.write(`${line}\n`);
     if (spinning) this.#line?.start();
   }
+}
+
+/** A terminal may say that it has no columns (under script(1)); ora would then clear lines without end. */
+function hasWidth(stream: NodeJS.WriteStream): boolean {
+  return stream.isTTY && stream.columns > 0;
 }
 
 /** The same as JSON lines, for programs. */
