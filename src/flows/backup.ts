@@ -25,7 +25,6 @@ export const backupSteps: readonly Step<Backup>[] = [
   },
   {
     name: 'freeze',
-    traces: (state) => (state.holds ? [state.hold.get().trace] : []),
     run: freeze,
     undo: thawAgain,
     undoFirst: true,

@@ -49,7 +49,6 @@ const freezeSteps: readonly Step<Freezing>[] = [
   },
   {
     name: 'freeze',
-    traces: (state) => [state.hold.get().trace],
     undoFirst: true,
     run: async (state) => {
       const hold = state.hold.get();

@@ -60,7 +60,7 @@ export class Hold {
     };
   }
 
-  get trace(): Trace {
+  get #trace(): Trace {
     return { kind: 'hold', token: this.token, socket: this.#spec.socket, resultFile: this.#spec.resultFile };
   }
 
@@ -74,6 +74,8 @@ export class Hold {
       recursive: true,
       mode: 0o700,
     });
+    // Before the guard begins: from here on there may be something to end, and a socket to remove.
+    await note(this.#trace);
     const { client, status } = await (this.#environment.launch ?? launchGuard)(this.#spec, this.#environment.exec);
     this.#client = client;
     this.#guard = status.guard;

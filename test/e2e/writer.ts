@@ -54,6 +54,8 @@ async function main(): Promise<void> {
   const spec = JSON.parse(process.argv[2] ?? '') as WriterSpec;
   const stop = new AbortController();
   process.on('SIGTERM', () => stop.abort());
+  // A test that is killed takes its writer with it.
+  process.stdin.resume().on('end', () => stop.abort());
   const insert = spec.engine === 'postgresql' ? await postgres(spec) : sqlite(spec);
   process.stdout.write('ready\n');
   for (let row = 1; !stop.signal.aborted;) {
