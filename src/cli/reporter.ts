@@ -92,6 +92,7 @@ export class TextReporter implements CliReporter {
     if (phase === 'begin' && name === 'freeze') this.#clear();
     this.#gate.onStep(name, phase);
     const tookMs = now - (this.#began.get(name) ?? now);
+    if (phase !== 'begin') this.#clear();
     if (phase === 'done' && this.#shows.steps)
       this.#gate.do(() => this.#write(`  ${this.#paint('green', 'done')}  ${name.padEnd(10)} ${duration(tookMs)}`));
     if (phase === 'undo') this.#gate.do(() => this.#write(`  ${this.#paint('yellow', 'undo')}  ${name}`));

@@ -2,12 +2,14 @@
 import assert from 'node:assert/strict';
 import { cp, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, it } from 'node:test';
 import { openCatalog } from '../../src/catalog/catalog.ts';
 import { loadConfig } from '../../src/config/load.ts';
 import type { Point } from '../../src/model/point.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { systemExec, type CommandResult } from '../../src/platform/exec.ts';
+import { loopVolume } from '../doubles/loop-volume.ts';
 import { damage, filesBelow, inside, openShop, type Shop } from './shop.ts';
 import { eventually, longestGap, openStage, processState } from './stage.ts';
 
@@ -315,6 +317,30 @@ describe('bad input', () => {
       await writeFile(join(shop.repository, 'config'), 'short');
     });
     await assertFails(shop, ['backup', 'shop'], { code: 'repository-damaged', exit: 5, hint: /config/ });
+    await assertNothingLeft(shop);
+  });
+
+  it('leaves no half point on a repository disk that is full', async (t) => {
+    const disk = await loopVolume('ext4');
+    if ('skip' in disk) {
+      t.skip(disk.skip);
+      return;
+    }
+    await using _disk = disk;
+    await using shop = await openShop();
+    const db = new DatabaseSync(shop.database);
+    db.exec(`CREATE TABLE ballast AS
+      WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 96) SELECT randomblob(1048576) AS b FROM n`);
+    db.close();
+    const repository = join(disk.mountPoint, 'repository');
+    const small = await shop.variant('small', (config) => {
+      config.repository.store.local = repository;
+    });
+    succeeded(await shop.run(['repo', 'init', '--generate-password'], small));
+    await assertFails(shop, ['backup', 'shop'], { code: 'repository-full', exit: 5, hint: /./ }, small);
+    assert.deepEqual(await inside(join(repository, 'snapshots')), []);
+    assert.deepEqual(await inside(join(repository, 'locks')), []);
+    assert.deepEqual(documentOf(succeeded(await shop.run(['points', '--json'], small))).points, []);
     await assertNothingLeft(shop);
   });
 
