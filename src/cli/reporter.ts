@@ -107,8 +107,8 @@ export class TextReporter implements CliReporter {
     this.#shownMs = now;
     const percent = progress.bytesTotal === 0 ? 100 : Math.floor((progress.bytesDone * 100) / progress.bytesTotal);
     const text =
-      `${what}  ${percent} %, ${bytes(progress.bytesDone)} of ${bytes(progress.bytesTotal)} in ${progress.files} files, ` +
-      `${bytes(perSecond)}/s${leftMs === null ? '' : `, ${duration(leftMs)} left`}`;
+      `${what}  ${percent} %, ${bytes(progress.bytesDone)} of ${bytes(progress.bytesTotal)} in ${progress.files} files` +
+      (leftMs === null ? '' : `, ${bytes(perSecond)}/s, ${duration(leftMs)} left`);
     if (this.#terminal) this.#show(text);
     else this.#write(`  ${text}`);
   }
