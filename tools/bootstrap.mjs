@@ -112,13 +112,20 @@ async function install() {
   const env = {
     ...process.env,
     // The Node inside node_modules is about to be deleted; npm has to run on the machine's own.
-    PATH: (process.env.PATH ?? '').split(delimiter).filter((part) => !resolve(part).startsWith(modules)).join(delimiter),
+    PATH: (process.env.PATH ?? '')
+      .split(delimiter)
+      .filter((part) => !resolve(part).startsWith(modules))
+      .join(delimiter),
   };
-  const child = spawn('npm', ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'], {
-    cwd: root,
-    env,
-    stdio: ['ignore', 'pipe', 'pipe'],
-  });
+  const child = spawn(
+    'npm',
+    ['ci', '--include=dev', '--include=optional', '--no-audit', '--no-fund', '--loglevel=error'],
+    {
+      cwd: root,
+      env,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    },
+  );
   const output = [];
   child.stdout.on('data', (chunk) => output.push(chunk));
   child.stderr.on('data', (chunk) => output.push(chunk));
@@ -134,7 +141,10 @@ async function requireNode() {
   const child = spawn(node, ['--version'], { stdio: ['ignore', 'pipe', 'ignore'] });
   let version = '';
   child.stdout?.on('data', (chunk) => (version += chunk));
-  const started = await ended(child).then(({ code }) => code === 0, () => false);
+  const started = await ended(child).then(
+    ({ code }) => code === 0,
+    () => false,
+  );
   if (started && Number(/^v(\d+)\./.exec(version)?.[1]) >= leastMajor) return;
   const found = started ? `is ${version.trim()}` : 'does not start';
   fail(
@@ -172,7 +182,9 @@ async function passSignals(child) {
 function inForegroundOfTerminal() {
   try {
     // After "pid (name) ": state ppid pgrp session tty_nr tpgid
-    const fields = readFileSync('/proc/self/stat', 'utf8').replace(/^.*\) /s, '').split(' ');
+    const fields = readFileSync('/proc/self/stat', 'utf8')
+      .replace(/^.*\) /s, '')
+      .split(' ');
     return fields[4] !== '0' && fields[2] === fields[5];
   } catch {
     return process.stdin.isTTY === true; // no /proc: not Linux
