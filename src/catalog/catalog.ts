@@ -98,26 +98,36 @@ class SqliteCatalog implements Catalog {
     const rows =
       workload === undefined
         ? this.#database.prepare('SELECT id, document FROM point ORDER BY cut_at DESC, id DESC').all()
-        : this.#database.prepare('SELECT id, document FROM point WHERE workload = ? ORDER BY cut_at DESC, id DESC').all(workload);
+        : this.#database
+            .prepare('SELECT id, document FROM point WHERE workload = ? ORDER BY cut_at DESC, id DESC')
+            .all(workload);
     return rows.map((row) => this.#withDrill(row));
   }
 
   point(id: string): Point | undefined {
-    const rows = this.#database.prepare('SELECT id, document FROM point WHERE substr(id, 1, ?) = ? LIMIT 2').all(id.length, id);
+    const rows = this.#database
+      .prepare('SELECT id, document FROM point WHERE substr(id, 1, ?) = ? LIMIT 2')
+      .all(id.length, id);
     const exact = rows.find((row) => row['id'] === id) ?? (rows.length === 1 ? rows[0] : undefined);
     return exact === undefined ? undefined : this.#withDrill(exact);
   }
 
   addDrill(point: string, drill: DrillResult): void {
-    this.#database.prepare('INSERT INTO drill (point, at, document) VALUES (?, ?, ?)').run(point, drill.at, JSON.stringify(drill));
+    this.#database
+      .prepare('INSERT INTO drill (point, at, document) VALUES (?, ?, ?)')
+      .run(point, drill.at, JSON.stringify(drill));
   }
 
   addHold(workload: string, at: string, hold: HoldHistory): void {
-    this.#database.prepare('INSERT INTO hold (workload, at, document) VALUES (?, ?, ?)').run(workload, at, JSON.stringify(hold));
+    this.#database
+      .prepare('INSERT INTO hold (workload, at, document) VALUES (?, ?, ?)')
+      .run(workload, at, JSON.stringify(hold));
   }
 
   holds(workload: string, limit: number): readonly HoldHistory[] {
-    const rows = this.#database.prepare('SELECT document FROM hold WHERE workload = ? ORDER BY at DESC LIMIT ?').all(workload, limit);
+    const rows = this.#database
+      .prepare('SELECT document FROM hold WHERE workload = ? ORDER BY at DESC LIMIT ?')
+      .all(workload, limit);
     return rows.map((row) => JSON.parse(String(row['document'])) as HoldHistory);
   }
 
@@ -127,7 +137,9 @@ class SqliteCatalog implements Catalog {
 
   #withDrill(row: Record<string, unknown>): Point {
     const point = JSON.parse(String(row['document'])) as Point;
-    const drill = this.#database.prepare('SELECT document FROM drill WHERE point = ? ORDER BY at DESC LIMIT 1').get(point.id);
+    const drill = this.#database
+      .prepare('SELECT document FROM drill WHERE point = ? ORDER BY at DESC LIMIT 1')
+      .get(point.id);
     return drill === undefined ? point : { ...point, drill: JSON.parse(String(drill['document'])) as DrillResult };
   }
 }

@@ -78,7 +78,7 @@ export async function repoStatsCommand(context: Context): Promise<Answer> {
         ['packs', String(stats.packs)],
         ['blobs', String(stats.blobs)],
         ['stored', bytes(stats.storedBytes)],
-        ['plain', bytes(stats.plainBytes)],
+        ['before compression', bytes(stats.plainBytes)],
       ]),
     ],
   };

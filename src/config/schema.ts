@@ -101,7 +101,7 @@ const workload = z
       .strictObject({
         directory: absolutePath.optional().meta({
           description:
-            'Directory under which drills restore, with room for a whole copy. Without it the temporary directory of the system.',
+            'Directory under which drills restore, with room for a whole copy. Without it `drill` in the state directory.',
           examples: ['/var/tmp'],
         }),
       })
