@@ -46,7 +46,7 @@ export async function thawCommand(context: Context, name: string): Promise<Answe
   };
 }
 
-/** Exit 6 for a state that nobody can tell: an alarm, never "not frozen" (DESIGN rule 3). */
+/** Exit 6 for a state that nobody can tell: an alarm, never "not frozen" (docs/design/rules.md, 3). */
 export async function statusCommand(context: Context, name: string): Promise<Answer> {
   const session = await context.session();
   const status = await statusOf(workloadOf(session, name), session.environment);

@@ -10,7 +10,7 @@ const plainEveryMs = 5_000;
 const terminalEveryMs = 100;
 
 /**
- * Between the freeze and the end of the thaw nothing is written: standard error may lie on the very disk that is frozen (DESIGN rule 1).
+ * Between the freeze and the end of the thaw nothing is written: standard error may lie on the very disk that is frozen (docs/design/rules.md, 1).
  * What happens in that time is kept and shown after it.
  */
 class HoldGate {

@@ -77,7 +77,7 @@ export async function freeze(state: Backup): Promise<void> {
   state.members.push({ when: 'frozen', seen: frozen.seen });
 }
 
-/** Also when the freeze failed or is unsure (DESIGN rule 4). */
+/** Also when the freeze failed or is unsure (docs/design/rules.md, 4). */
 export async function thawAgain(state: Backup): Promise<void> {
   await state.hold.peek()?.thaw();
 }

@@ -21,7 +21,7 @@ export interface Group {
 
 /**
  * Finds a provider for every path that recovery needs. Refuses when one is left over, or when the volumes cannot be cut at one
- * instant and there is no hold that makes up for it (DESIGN rules 7 and 8).
+ * instant and there is no hold that makes up for it (docs/design/rules.md, 7 and 8).
  */
 export async function locateGroup(
   located: Located,

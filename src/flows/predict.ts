@@ -9,7 +9,7 @@ import type { Group } from './group.ts';
 export interface ParentChoice {
   readonly level: Level;
   readonly point: Point | null;
-  /** Why the level is not the one that was asked for (DESIGN rule 14). */
+  /** Why the level is not the one that was asked for (docs/design/rules.md, 14). */
   readonly degraded?: string;
 }
 

@@ -57,7 +57,7 @@ export interface HoldEvidence {
 
 /**
  * What was observed while a point was made. Nothing here is a conclusion: `judge` draws them. Stored and signed with the point.
- * Members are observed at `chosen`, `frozen`, `cut` and `record` (DESIGN rule 10).
+ * Members are observed at `chosen`, `frozen`, `cut` and `record` (docs/design/rules.md, 10).
  */
 export interface Evidence {
   readonly schema: 'stillpoint.evidence/1';

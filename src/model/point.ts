@@ -48,7 +48,7 @@ export interface Bytes {
   readonly stored: number;
 }
 
-/** A recoverable state, as `show` prints it. Field names are a promise (DESIGN §5). */
+/** A recoverable state, as `show` prints it. Field names are a promise (docs/guide/json.md). */
 export interface Point {
   readonly id: string;
   readonly workload: string;

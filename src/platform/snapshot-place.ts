@@ -4,7 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { codeOf, StillpointError } from '../model/errors.ts';
 import type { SnapshotRef, Volume } from '../model/storage.ts';
 
-/** Every snapshot of ours begins so; nothing else is ever deleted (DESIGN rule 12). */
+/** Every snapshot of ours begins so; nothing else is ever deleted (docs/design/rules.md, 12). */
 export const labelPrefix = 'stillpoint-';
 
 /** Name of the directory for snapshots on the file system that holds the originals. */

@@ -47,7 +47,7 @@ export interface Application {
   locate(signal: AbortSignal): Promise<Located>;
 
   /**
-   * Connects and loads everything that freeze, ask and thaw need (DESIGN rule 1). Called in the guard only, once a hold.
+   * Connects and loads everything that freeze, ask and thaw need (docs/design/rules.md, 1). Called in the guard only, once a hold.
    * The freeze must carry a limit inside the engine a little above `budgetMs` where the engine has one.
    */
   openHold(token: HoldToken, budgetMs: number): Promise<HoldSession>;
@@ -79,7 +79,7 @@ export interface Application {
   /** True when an engine process has the original files open, so that they must not be replaced. */
   running?(signal: AbortSignal): Promise<boolean>;
 
-  /** Numbered records in the live database (DESIGN §4). Absent = not supported. */
+  /** Numbered records in the live database (docs/design/evidence.md). Absent = not supported. */
   openCanary?(runId: string): Promise<Canary>;
 }
 

@@ -23,7 +23,7 @@ export const copyFiles: Readonly<Record<string, string>> = {
 };
 
 /**
- * Starts a server on a copy so that it can reach nothing but its own files (DESIGN rule 15). The command line wins over
+ * Starts a server on a copy so that it can reach nothing but its own files (docs/design/rules.md, 15). The command line wins over
  * postgresql.auto.conf, which lies in the copy and is read always: each setting through which a copy could touch the world is here.
  */
 export function serverArgv(server: CopyServer): readonly [string, ...string[]] {

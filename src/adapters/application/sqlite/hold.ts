@@ -20,7 +20,7 @@ const pollMs = 1;
 /** TRUNCATE makes new writers wait while it waits for readers, outside the hold. */
 const checkpointWaitMs = 100;
 
-/** One database of the hold. Both connections are open before the freeze (DESIGN rule 1). */
+/** One database of the hold. Both connections are open before the freeze (docs/design/rules.md, 1). */
 interface Held {
   readonly file: string;
   readonly epoch: string;
