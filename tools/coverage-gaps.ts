@@ -1,6 +1,6 @@
 import { globSync, readFileSync } from 'node:fs';
-import { stripTypeScriptTypes } from 'node:module';
-import { basename, relative, resolve } from 'node:path';
+import { basename, relative } from 'node:path';
+import { parseSync } from 'oxc-parser';
 
 /** The part of node:test's coverage summary that is read here. */
 export interface Coverage {
@@ -33,8 +33,11 @@ export function coverageGaps(coverage: Coverage | undefined): { readonly where: 
     });
 }
 
-/** A file of types only leaves nothing behind, and no test can load it. */
+/** A file of types only leaves nothing behind when types are stripped, and no test can load it. */
 function holdsCode(file: string): boolean {
-  const code = stripTypeScriptTypes(readFileSync(resolve(file), 'utf8'), { mode: 'transform' });
-  return code.replaceAll(/\/\*[\s\S]*?\*\/|\/\/.*$|export\s*\{\s*\};?/gm, '').trim() !== '';
+  return parseSync(file, readFileSync(file, 'utf8')).program.body.some((statement) => {
+    if (statement.type === 'ImportDeclaration') return statement.importKind !== 'type';
+    if (statement.type === 'ExportNamedDeclaration') return statement.exportKind !== 'type';
+    return statement.type !== 'TSInterfaceDeclaration' && statement.type !== 'TSTypeAliasDeclaration';
+  });
 }
