@@ -2,6 +2,7 @@ import { writeFile } from 'node:fs/promises';
 import { readRecord } from '../flows/record.ts';
 import { StillpointError, messageOf } from '../model/errors.ts';
 import type { Evidence } from '../model/evidence.ts';
+import { flightRecordSvg } from '../model/flight-svg.ts';
 import type { Answer, Context } from './command.ts';
 import { flightLines } from './flight-text.ts';
 import { pairs } from './format.ts';
@@ -13,8 +14,7 @@ export async function showCommand(context: Context, id: string, options: { reado
   const session = await context.session();
   const point = await pointOf(session, id);
   const { evidence } = await readRecord(await session.environment.repository(), point.repositorySnapshot);
-  if (options.svg !== undefined)
-    await writeSvg(options.svg, (await import('../model/flight-svg.ts')).flightRecordSvg(evidence));
+  if (options.svg !== undefined) await writeSvg(options.svg, flightRecordSvg(evidence));
   return {
     document: { outcome: 'complete', point, evidence, svg: options.svg ?? null },
     lines: [
