@@ -29,14 +29,16 @@ interface Window {
   readonly end: number;
   /** Where the axis reads 0. */
   readonly zero: number;
+  readonly from: 'freeze' | 'cut';
 }
 
 const width = 1080;
-const left = 96;
+const left = 124;
 const right = width - 24;
 const rowHeight = 18;
 const lanePadding = 9;
-const mostRows = 7;
+/** Rows for marks with a name. Events may come by the hundred; volumes are cut at once, and each is worth its row. */
+const mostRows = { events: 6, commands: 16 };
 const mostReasons = 6;
 const labelSize = 11;
 const longestLabel = 300;
@@ -76,13 +78,17 @@ function windowOf(evidence: Evidence): Window {
   const { hold, cut } = evidence;
   const cuts = cut.cuts.flatMap(({ called, fixed }) => [called.monoMs, fixed.monoMs]);
   const holds = hold === null ? [] : [hold.freezeCalled.monoMs, hold.frozen.at.monoMs, hold.thawed.at.monoMs];
-  const moments = [...holds, ...cuts];
-  // Without a hold and a cut there is nothing but events.
-  const shown = moments.length > 0 ? moments : [0, ...evidence.events.map((event) => event.at.monoMs)].slice(-2);
+  // Without a hold and a cut there is no instant to look at: the first event stands in for it.
+  const shown = [...holds, ...cuts, ...(holds.length + cuts.length === 0 ? [evidence.events[0]?.at.monoMs ?? 0] : [])];
   const start = Math.min(...shown);
   const end = Math.max(...shown);
   const margin = Math.max((end - start) * 0.08, 0.05);
-  return { start: start - margin, end: end + margin, zero: hold?.frozen.at.monoMs ?? start };
+  return {
+    start: start - margin,
+    end: end + margin,
+    zero: hold?.frozen.at.monoMs ?? start,
+    from: hold === null ? 'cut' : 'freeze',
+  };
 }
 
 function lanesOf(evidence: Evidence): readonly Lane[] {
@@ -94,7 +100,11 @@ function lanesOf(evidence: Evidence): readonly Lane[] {
   const spans = (party: string): readonly Mark[] =>
     commandSpans(evidence)
       .filter((span) => span.party === party)
-      .map((span) => ({ start: span.startMs, end: span.endMs, label: `${span.what} · ${duration(span.endMs - span.startMs)}` }))
+      .map((span) => ({
+        start: span.startMs,
+        end: span.endMs,
+        label: `${duration(span.endMs - span.startMs)} · ${span.what}`,
+      }))
       .toSorted((a, b) => a.start - b.start);
   const sentinel = events('sentinel');
   return [
@@ -109,7 +119,10 @@ function lanesOf(evidence: Evidence): readonly Lane[] {
 
 const verdictMarks = { 'application-consistent': '✓', 'crash-consistent': '!', unproven: '✕' } as const;
 
-function heading(evidence: Evidence, { verdict, reasons }: Judgement): { readonly svg: string; readonly height: number } {
+function heading(
+  evidence: Evidence,
+  { verdict, reasons }: Judgement,
+): { readonly svg: string; readonly height: number } {
   const { engine, workload, runId } = evidence;
   const badge = `${verdictMarks[verdict]}  ${verdict}`;
   const badgeWidth = textWidth(badge, 13) + 24;
@@ -123,15 +136,14 @@ function heading(evidence: Evidence, { verdict, reasons }: Judgement): { readonl
   let y = 84;
   for (const { rule, said } of reasons.slice(0, mostReasons)) {
     y += 20;
-    const nameWidth = textWidth(rule, 12) + 16;
+    const room = right - 24 - textWidth(rule, 13) - 10;
     lines.push(
-      `<text class="rule ${verdict}" x="24" y="${y}">${escape(rule)}</text>`,
-      `<text class="said" x="${n(24 + nameWidth)}" y="${y}">${fitted(said, 12, right - 24 - nameWidth)}</text>`,
+      `<text x="24" y="${y}"><tspan class="rule ${verdict}">${escape(rule)}</tspan><tspan class="said" dx="10">${fitted(said, 12, room)}</tspan></text>`,
     );
   }
   if (reasons.length > mostReasons) {
     y += 20;
-    lines.push(`<text class="soft" x="24" y="${y}">and ${reasons.length - mostReasons} more reasons</text>`);
+    lines.push(`<text class="soft" x="24" y="${y}">and ${reasons.length - mostReasons} more</text>`);
   }
   return { svg: lines.join('\n'), height: y };
 }
@@ -145,7 +157,7 @@ function figures(evidence: Evidence): string {
     pair('own overhead', duration(hold.overheadMs)),
     pair('budget', duration(hold.budgetMs)),
     pair('cut at', escape(hold.cutAt)),
-  ].join('<tspan class="soft" dx="8">·</tspan><tspan dx="8"/>');
+  ].join('\u2002·\u2002');
 }
 
 function drawLanes(
@@ -186,10 +198,11 @@ function notesOf(marks: readonly Mark[], placed: readonly Placed[], window: Wind
   ].join(' · ');
 }
 
-/** Each mark goes into the first row that has room for it and its label: beside it, else inside or left of it. */
+/** Each mark goes into the first row that has room for it and its label: inside it, right or left of it. The rest shares a last row. */
 function place(marks: readonly Mark[], x: (ms: number) => number): readonly Placed[] {
-  const taken: (readonly [number, number])[][] = Array.from({ length: mostRows }, () => []);
-  return marks.map((mark) => {
+  const rows = marks.some((mark) => mark.end !== undefined) ? mostRows.commands : mostRows.events;
+  const taken: (readonly [number, number])[][] = [];
+  const placed = marks.map((mark) => {
     const from = mark.end === undefined ? x(mark.start) - 4 : Math.max(left, x(mark.start));
     const to = mark.end === undefined ? from + 8 : Math.max(from + 3, Math.min(right, x(mark.end)));
     const label = Math.min(longestLabel, textWidth(mark.label, labelSize)) + 6;
@@ -197,17 +210,15 @@ function place(marks: readonly Mark[], x: (ms: number) => number): readonly Plac
     for (const at of [...inside, to + 5, from - label]) {
       if (at < left || at + label > right) continue;
       const extent = [Math.min(from, at), Math.max(to, at + label)] as const;
-      const row = taken.findIndex((others) => others.every(([a, b]) => extent[1] <= a || extent[0] >= b));
-      if (row === -1) continue;
-      taken[row]?.push(extent);
+      const free = taken.findIndex((others) => others.every(([a, b]) => extent[1] <= a || extent[0] >= b));
+      const row = free === -1 ? taken.length : free;
+      if (row === rows) continue;
+      taken[row] = [...(taken[row] ?? []), extent];
       return { mark, from, to, row, labelAt: at };
     }
-    // No room for a name anywhere: the mark itself is still shown, over others if it must be.
-    const free = taken.findIndex((others) => others.every(([a, b]) => to <= a || from >= b));
-    const row = free === -1 ? mostRows - 1 : free;
-    taken[row]?.push([from, to]);
-    return { mark, from, to, row, labelAt: undefined };
+    return { mark, from, to, row: -1, labelAt: undefined };
   });
+  return placed.map((each) => (each.row === -1 ? { ...each, row: taken.length } : each));
 }
 
 function drawMark({ mark, from, to, row, labelAt }: Placed, lane: string, top: number): string {
@@ -287,7 +298,7 @@ function drawAxis(window: Window, x: (ms: number) => number, top: number, bottom
       const at = n(x(tick + window.zero));
       return `<path class="grid" d="M${at} ${top}V${bottom + 4}"/><text class="tick" x="${at}" y="${bottom + 17}" text-anchor="middle">${(tick / unit.ms).toFixed(digits)}</text>`;
     }),
-    `<text class="tick" x="24" y="${bottom + 17}">${unit.name} from freeze</text>`,
+    `<text class="tick" x="24" y="${bottom + 17}">${unit.name} from ${window.from}</text>`,
   ];
 }
 
@@ -305,8 +316,8 @@ function centred(at: number, text: string): number {
 
 /** Two or three digits that matter, with their unit. */
 function duration(ms: number): string {
-  if (ms >= 9999.5) return `${(ms / 1000).toFixed(ms >= 99_999.5 ? 0 : 1)} s`;
-  return `${ms.toFixed(ms >= 999.5 ? 0 : ms >= 9.995 ? 1 : 2)} ms`;
+  if (ms < 999.95) return `${ms.toFixed(ms < 9.995 ? 2 : 1)} ms`;
+  return `${(ms / 1000).toFixed(ms < 9995 ? 2 : 1)} s`;
 }
 
 function offset(ms: number): string {
@@ -323,7 +334,7 @@ function textWidth(text: string, size: number): number {
 /** The text escaped, and cut with an ellipsis where it is wider than `room`. */
 function fitted(text: string, size: number, room: number): string {
   if (textWidth(text, size) <= room) return escape(text);
-  const characters = [...text];
+  const characters = Array.from(text);
   while (textWidth(`${characters.join('')}…`, size) > room) characters.pop();
   return `${escape(characters.join(''))}…`;
 }
@@ -332,7 +343,7 @@ function fitted(text: string, size: number, room: number): string {
 function escape(text: string): string {
   return text
     .toWellFormed()
-    .replaceAll(/[\u0000-\u0008\u000b\u000c\u000e-\u001f\ufffe\uffff]/g, '\ufffd')
+    .replaceAll(/[^\t\n\r\P{Cc}]|[\ufffe\uffff]/gu, '\ufffd')
     .replaceAll('&', '&amp;')
     .replaceAll('<', '&lt;')
     .replaceAll('>', '&gt;')
@@ -357,9 +368,9 @@ text { font: 12px system-ui, -apple-system, "Segoe UI", "DejaVu Sans", sans-seri
 .flow { --mark: var(--flow) } .guard { --mark: var(--guard) } .sentinel { --mark: var(--bad) } .engine { --mark: var(--engine) }
 .provider { --mark: var(--provider) } .canary { --mark: var(--canary) }
 .mark circle, .mark rect { fill: var(--mark); stroke: var(--page); stroke-width: 1 } .label, .inside { font-size: 11px } .inside { fill: var(--on) }
-.label { paint-order: stroke; stroke: var(--page); stroke-width: 3px; stroke-linejoin: round }
+.label, .note { paint-order: stroke; stroke: var(--page); stroke-width: 3px; stroke-linejoin: round }
 .axis { stroke: var(--soft) } .grid { stroke: var(--line); stroke-width: 1 } .edge, .cut-line, .budget path { fill: none; stroke-width: 1.5 }
 .held { fill: var(--hold); opacity: var(--held) } .edge { stroke: var(--hold) } .hold-label { font-weight: 600; fill: var(--hold) } .lost { --hold: var(--bad) }
-.cut-band { fill: var(--cut); opacity: .22 } .cut-line { stroke: var(--cut) } .cut-label { font-weight: 600; fill: var(--cut) }
+.cut-band { fill: var(--cut); opacity: .12 } .cut-line { stroke: var(--cut) } .cut-label { font-weight: 600; fill: var(--cut) }
 .budget path { stroke: var(--bad); stroke-dasharray: 5 4 } .budget text { fill: var(--bad); font-size: 11px; font-weight: 600 }
 </style>`;
