@@ -12,7 +12,7 @@ for (const [why, name, text] of [
   ['the name', 'Hold Deadline.md', good],
   ['line 1', 'a.md', good.replace('Fixed', 'Repaired')],
   ['line 1', 'a.md', good.replace('deadline', 'deadline.')],
-  ['line 2', 'a.md', good.replace('\n\n', '\n')],
+  ['line 2', 'a.md', good.replace('\n\n', '\nBefore:\n')],
   ['there is no paragraph', 'a.md', 'Fixed: A hold ends\n\n'],
 ] as const) {
   it(`refuses ${JSON.stringify(text)} as ${name}`, () => {
