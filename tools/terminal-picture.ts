@@ -2,7 +2,7 @@
  * Draws captured terminal output as an SVG. The capture comes from a pseudo terminal, so that the picture shows what a person sees:
  *   script -qec 'stty cols 112; npm run -s demo' demo.ansi
  *   node_modules/.bin/node tools/terminal-picture.ts demo.ansi docs/images/demo.svg 'npm run demo'
- * Knows what our output uses: colours, carriage return, erase line, column and line moves. Lines wider than the picture are cut.
+ * Knows what our output uses: colours, carriage return, erase line, column and line moves. Lines wider than the picture end in an ellipsis.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 
@@ -71,13 +71,17 @@ function escape(text: string): string {
   return text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;');
 }
 
+function fit(cells: readonly Cell[]): readonly Cell[] {
+  return cells.length <= width ? cells : [...cells.slice(0, width - 1), { character: '…', style: '' }];
+}
+
 /** One `tspan` for each run of equal style, placed by column, so that a font of another width keeps the columns. */
 function draw(cells: readonly Cell[], y: number): string {
   let spans = '';
-  for (let from = 0; from < Math.min(cells.length, width);) {
+  for (let from = 0; from < cells.length;) {
     const style = cells[from]?.style ?? '';
     let to = from;
-    while (to < Math.min(cells.length, width) && (cells[to]?.style ?? '') === style) to += 1;
+    while (to < cells.length && (cells[to]?.style ?? '') === style) to += 1;
     const text = cells
       .slice(from, to)
       .map((cell) => cell.character)
@@ -108,7 +112,7 @@ text{font:13px ui-monospace,"DejaVu Sans Mono",Menlo,Consolas,monospace;fill:#d6
 </style>
 <rect width="100%" height="100%" rx="8" fill="#1d2229"/>
 ${dots.join('')}<text class="t" x="${total.x / 2}" y="22" text-anchor="middle">${escape(title)}</text>
-${lines.map((cells, index) => draw(cells, head + (index + 1) * lineHeight)).join('')}</svg>
+${lines.map((cells, index) => draw(fit(cells), head + (index + 1) * lineHeight)).join('')}</svg>
 `;
 }
 
