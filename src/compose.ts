@@ -79,7 +79,8 @@ export async function discover(signal: AbortSignal): Promise<readonly FoundAppli
   for (const module of applications) {
     for (const each of (await module.discover?.(platform, signal)) ?? []) {
       const storage = await storageOf(module.dataPaths(each.config)[0], platform, signal);
-      found.push({ ...each, kind: module.kind, storage });
+      const taken = found.filter(({ name }) => name === each.name || name.startsWith(`${each.name}-`)).length;
+      found.push({ ...each, name: taken === 0 ? each.name : `${each.name}-${taken + 1}`, kind: module.kind, storage });
     }
   }
   return found;

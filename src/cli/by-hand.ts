@@ -32,12 +32,17 @@ export async function thawCommand(context: Context, name: string): Promise<Answe
       workload: name,
       runId: thawed.runId,
       heldThroughout,
+      handedOut: thawed.handedOut,
       thaw: report === null ? null : { thawedAt: report.answer.at.wall, by: report.by, said: report.answer.said },
     },
     lines: !wasHeld
       ? [`${name} was not frozen by us: nothing to thaw`]
       : heldThroughout
-        ? [`${name} is thawed: ${report.answer.said}`, `the hold ${context.paint('green', 'lasted')} until now`]
+        ? [
+            `${name} is thawed: ${report.answer.said}`,
+            `the hold ${context.paint('green', 'lasted')} until now`,
+            ...thawed.handedOut.map(({ file, belongsAt }) => `${file} belongs into the copy as ${belongsAt}`),
+          ]
         : [
             `${name} is thawed: ${report.answer.said}`,
             `the hold ${context.paint('red', 'did not last')}: it was ended by the ${report.by} at ${localTime(report.answer.at.wall)}, so what was cut is not proved`,

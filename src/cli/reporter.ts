@@ -130,7 +130,7 @@ export class TextReporter implements CliReporter {
   #show(text: string): void {
     if (!this.#terminal || this.#gate.closed || !hasWidth(this.#stream)) return;
     // Cursor and keyboard are left alone: nothing has to be put back when a signal ends the program.
-    this.#line ??= ora({ stream: this.#stream, hideCursor: false, discardStdin: false, indent: 2 });
+    this.#line ??= ora({ stream: this.#stream, hideCursor: false, discardStdin: false });
     this.#line.text = text;
     if (!this.#line.isSpinning) this.#line.start();
   }

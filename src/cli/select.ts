@@ -1,5 +1,5 @@
 import type { Workload } from '../flows/environment.ts';
-import { syncCatalog } from '../flows/recover.ts';
+import { syncCatalog } from '../flows/sync-catalog.ts';
 import { StillpointError } from '../model/errors.ts';
 import type { Point } from '../model/point.ts';
 import type { Session } from './command.ts';

@@ -91,7 +91,7 @@ export function readConfig(text: string, file: string): Config {
   const parsed = configSchema.safeParse(valueOf(source, file), { error: errorMap, reportInput: false });
   if (!parsed.success) throw invalid(file, problemsOf(parsed.error.issues, source));
   const config = assemble(parsed.data, file);
-  const impossible = misplaced(config, source);
+  const impossible = [...tooLong(config, source), ...misplaced(config, source)];
   if (impossible.length > 0) throw invalid(file, impossible);
   return config;
 }
@@ -161,6 +161,16 @@ function chosen(value: Readonly<Record<string, unknown>>): Chosen {
 
 export function defaultStateDirectory(): string {
   return process.getuid?.() === 0 ? '/var/lib/stillpoint' : join(homedir(), '.local/state/stillpoint');
+}
+
+/** sun_path of unix(7) has 108 bytes with its end, and a guard's socket is `holds/<run id>.sock` below the state directory. */
+const longestStateDirectory = 107 - '/holds/20260101-000000-abcdef.sock'.length;
+
+function tooLong(config: Config, source: Source): readonly Problem[] {
+  const bytes = Buffer.byteLength(config.stateDirectory);
+  if (bytes <= longestStateDirectory) return [];
+  const said = `stateDirectory has a path of ${bytes} bytes, and sockets below it allow ${longestStateDirectory}: give a shorter one`;
+  return [{ ...placeOf(['stateDirectory'], source), said }];
 }
 
 /** Our own files among the live data would be frozen with it, and would be backed up into themselves. */

@@ -24,7 +24,7 @@ export async function copy(state: Backup, signal: AbortSignal): Promise<void> {
     time: cutWall,
     ...(parent.point === null
       ? {}
-      : { parent: { snapshot: parent.point.repositorySnapshot, cutAt: parent.point.cutAt } }),
+      : { parent: { snapshot: parent.point.repositorySnapshot, cutAt: parent.point.cutCalledAt } }),
     onProgress: (progress) => environment.reporter.progress('copy', progress),
     signal,
     last: async () => {

@@ -1,13 +1,18 @@
+import { mkdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
 import { StillpointError, codeOf } from '../model/errors.ts';
 import type { FreezeStatus } from '../model/hold.ts';
 import type { Moment } from '../model/time.ts';
 import type { HoldReport } from '../guard/protocol.ts';
+import { writeDurably } from '../platform/files.ts';
 import { lockWorkload, newRunId, Slot, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
 import { budgetOf } from './group.ts';
 import { Hold, unproven } from './hold.ts';
 import { continueJournal } from './journal.ts';
-import { askGuard, leftHolds, leftResult, refuseLeftHold, thawByGuard } from './recover.ts';
+import { askGuard, leftResult, thawByGuard } from './ask-guard.ts';
+import { openHolds } from './dead-runs.ts';
+import { refuseLeftHold } from './recover.ts';
 import { runJournaled } from './run.ts';
 
 export interface Frozen {
@@ -100,26 +105,52 @@ export interface ThawedByHand {
   readonly report: HoldReport | null;
   /** True only if the freeze lasted until this very thaw. */
   readonly heldThroughout: boolean;
+  /** Files that the engine handed out at the thaw, written here, and where each belongs in the copy that was cut by hand. */
+  readonly handedOut: readonly { readonly file: string; readonly belongsAt: string }[];
+}
+
+/** A copy that was cut by hand under backup mode is worth nothing without its label, and the engine gives it only once. */
+async function keepHandedOut(
+  report: HoldReport,
+  runId: string,
+  environment: Environment,
+): Promise<ThawedByHand['handedOut']> {
+  const directory = join(environment.stateDirectory, 'by-hand', runId);
+  const handedOut: { file: string; belongsAt: string }[] = [];
+  for (const artifact of report.answer.artifacts) {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const file = join(directory, basename(artifact.path));
+    await writeDurably(file, Buffer.from(artifact.base64, 'base64'), artifact.mode);
+    handedOut.push({ file, belongsAt: artifact.path });
+  }
+  return handedOut;
 }
 
 /** Ends a hold left by `freezeByHand`. Nothing to thaw is success. Throws `thaw-unproven`. */
 export async function thawByHand(workload: Workload, environment: Environment): Promise<ThawedByHand> {
-  let result: ThawedByHand = { runId: null, report: null, heldThroughout: false };
-  for (const left of await leftHolds(environment, workload.name)) {
+  let result: ThawedByHand = { runId: null, report: null, heldThroughout: false, handedOut: [] };
+  for (const left of await openHolds(environment, workload.name)) {
+    if (left.flow !== 'freeze') continue;
     const report =
       (await thawByGuard(left.socket, environment, 5_000)) ??
       (await leftResult(left.resultFile)) ??
       (await thawFromOutside());
     if (!report.answer.thawed) throw unproven(left.token, report.answer.said);
     const status = await workload.application.status(left.token);
-    if (status.state === 'frozen') throw unproven(left.token, status.said);
+    if (status.state !== 'thawed') throw unproven(left.token, status.said);
     const journal = await continueJournal(left.history, environment.stateDirectory);
     try {
       await journal.append({ type: 'end', outcome: 'complete', at: environment.clock.now().wall });
     } finally {
       await journal.close();
     }
-    result = { runId: left.token.runId, report, heldThroughout: report.by === 'word' && report.answer.heldThroughout };
+    const handedOut = await keepHandedOut(report, left.token.runId, environment);
+    result = {
+      runId: left.token.runId,
+      report,
+      heldThroughout: report.by === 'word' && report.answer.heldThroughout,
+      handedOut,
+    };
 
     async function thawFromOutside(): Promise<HoldReport> {
       const answer = await workload.application.thaw(left.token);
@@ -134,6 +165,7 @@ export interface HoldState {
   readonly said: string;
   readonly holds: readonly {
     readonly runId: string;
+    readonly flow: string;
     readonly phase: string;
     readonly frozenAt: string | null;
     readonly leftMs: number | null;
@@ -142,23 +174,28 @@ export interface HoldState {
   readonly busy: boolean;
 }
 
-/** What the guards and the engine say. Changes nothing. */
+/** What the guards and the engine say, of every hold that may be in force, a running backup's too. Changes nothing. */
 export async function statusOf(workload: Workload, environment: Environment): Promise<HoldState> {
   const holds: HoldState['holds'][number][] = [];
-  let engine: FreezeStatus = { state: 'thawed', said: 'no hold of ours is in force' };
-  for (const left of await leftHolds(environment, workload.name)) {
-    const guard = await askGuard(left.socket, environment);
+  const engine: FreezeStatus[] = [];
+  for (const open of await openHolds(environment, workload.name)) {
+    const guard = await askGuard(open.socket, environment);
     const leftMs =
       guard?.deadlineMonoMs == null ? null : Math.max(0, guard.deadlineMonoMs - environment.clock.monoMs());
     holds.push({
-      runId: left.token.runId,
+      runId: open.token.runId,
+      flow: open.flow,
       phase: guard?.phase ?? 'guard gone',
       frozenAt: guard?.frozenAt?.wall ?? null,
       leftMs,
     });
-    engine = await workload.application.status(left.token);
+    engine.push(await workload.application.status(open.token));
   }
-  return { ...engine, holds, busy: await isBusy(workload, environment) };
+  // The worst answer counts: one hold in force is a hold in force, and what cannot be told is an alarm.
+  const worst = engine.find((each) => each.state === 'frozen') ??
+    engine.find((each) => each.state === 'unknown') ??
+    engine[0] ?? { state: 'thawed', said: 'no hold of ours is in force' };
+  return { ...worst, holds, busy: await isBusy(workload, environment) };
 }
 
 async function isBusy(workload: Workload, environment: Environment): Promise<boolean> {

@@ -1,11 +1,11 @@
-import { chmod, mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StillpointError } from '../model/errors.ts';
 import type { Evidence } from '../model/evidence.ts';
 import type { DrillResult, Finding, Point } from '../model/point.ts';
 import { lockWorkload, newRunId, Slot, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
-import { copyOf, makeScratch, placeUnder, prepareRestore, type PreparedRestore } from './restore.ts';
+import { copyOf, makeScratch, placeUnder, prepareRestore, scratchOf, type PreparedRestore } from './restore.ts';
 import { runJournaled } from './run.ts';
 
 export interface DrillRequest {
@@ -41,7 +41,10 @@ export const drillSteps: readonly Step<Drill>[] = [
   { name: 'plan', run: plan },
   {
     name: 'restore',
-    traces: (state) => [{ kind: 'directory', path: state.directory }],
+    traces: (state) => [
+      { kind: 'directory', path: state.directory },
+      { kind: 'directory', path: scratchOf(state.runId) },
+    ],
     run: restoreCopy,
     undo: removeCopy,
   },
@@ -111,10 +114,8 @@ async function restoreCopy(state: Drill, signal: AbortSignal): Promise<void> {
     onProgress: (progress) => state.environment.reporter.progress('restore', progress),
     signal,
   });
-  const scratch = await makeScratch();
-  await chmod(scratch, 0o711);
-  state.scratch.set(scratch);
-  const copy = copyOf(state.prepared.get().record, placeUnder(state.directory), scratch);
+  state.scratch.set(await makeScratch(state.runId));
+  const copy = copyOf(state.prepared.get().record, placeUnder(state.directory), state.scratch.get());
   await state.workload.application.adopt?.(copy);
 }
 

@@ -34,6 +34,7 @@ function context(
       if (record.type === 'intent')
         log.lines.push(`intent ${record.step}${record.traces.map((trace) => ` ${trace.kind}`).join('')}`);
       if (record.type === 'done') log.lines.push(`done ${record.step}`);
+      if (record.type === 'committed') log.lines.push(`committed ${record.step}`);
     },
     close: async () => undefined,
   };
@@ -94,6 +95,17 @@ describe('flow', () => {
     assert.deepEqual(
       log.lines.filter((line) => line.startsWith('undo')),
       ['undo expire'],
+    );
+  });
+
+  it('undoes a step whose commit cannot be written down', async () => {
+    const log: Log = { lines: [] };
+    const refuse = (record: JournalRecord): boolean => record.type === 'committed';
+    const steps = [step('write'), step('adopt', { commits: true })];
+    await assert.rejects(runFlow(steps, log, context(log, undefined, refuse)), { code: 'io' });
+    assert.deepEqual(
+      log.lines.filter((line) => line.startsWith('undo')),
+      ['undo adopt', 'undo write'],
     );
   });
 

@@ -61,9 +61,13 @@ export async function runFlow<S>(steps: readonly Step<S>[], state: S, context: F
           at: context.clock.now().wall,
         });
       });
+      if (step.commits === true) {
+        // Durable before it counts: if this cannot be written, all is undone and nothing was promised.
+        await context.journal.append({ type: 'committed', step: step.name, at: context.clock.now().wall });
+        begun.length = 0;
+      }
       await context.fault?.(`after:${step.name}`);
       context.onStep?.(step.name, 'done');
-      if (step.commits === true) begun.length = 0;
       unwritten.push(step.name);
       if (quietAfter(steps, index).length > 0) continue;
       for (const name of unwritten.splice(0))

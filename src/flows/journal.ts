@@ -1,4 +1,4 @@
-import { open, readFile, readdir, mkdir, rename, type FileHandle } from 'node:fs/promises';
+import { open, readFile, readdir, mkdir, rename, rm, type FileHandle } from 'node:fs/promises';
 import { crc32 } from 'node:zlib';
 import { join } from 'node:path';
 import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
@@ -12,7 +12,10 @@ export type Trace =
   | { readonly kind: 'hold'; readonly token: HoldToken; readonly socket: string; readonly resultFile: string }
   | { readonly kind: 'guard'; readonly process: ProcessIdentity }
   | { readonly kind: 'snapshot'; readonly ref: SnapshotRef }
+  /** Ours to remove, whatever became of the run: staging, work, a drill's copy. */
   | { readonly kind: 'directory'; readonly path: string }
+  /** What the run makes for its user, and what it moved aside for it: undone only if the run did not commit. */
+  | { readonly kind: 'target'; readonly path: string }
   | { readonly kind: 'renamed'; readonly from: string; readonly to: string };
 
 export type JournalRecord =
@@ -26,13 +29,8 @@ export type JournalRecord =
     }
   | { readonly type: 'intent'; readonly step: string; readonly traces: readonly Trace[]; readonly at: string }
   | { readonly type: 'done'; readonly step: string; readonly at: string }
-  | {
-      readonly type: 'failed';
-      readonly step: string;
-      readonly code: string;
-      readonly message: string;
-      readonly at: string;
-    }
+  /** What came before is real from here on: `recover` cleans up after it and undoes nothing of it. */
+  | { readonly type: 'committed'; readonly step: string; readonly at: string }
   | { readonly type: 'undone'; readonly step: string; readonly at: string }
   | { readonly type: 'end'; readonly outcome: Outcome | 'recovered'; readonly at: string };
 
@@ -186,6 +184,17 @@ export async function setAside(file: string): Promise<string> {
   const aside = `${file}.damaged`;
   await rename(file, aside);
   return aside;
+}
+
+export function isCommitted(history: RunHistory): boolean {
+  return history.records.some((record) => record.type === 'committed');
+}
+
+/** Ended runs are a diary; the newest are kept. Runs that have not ended are never touched. */
+export async function pruneJournals(stateDirectory: string, keep: number): Promise<void> {
+  const { runs } = await readJournals(stateDirectory);
+  const ended = runs.filter(isOver);
+  for (const history of ended.slice(0, Math.max(0, ended.length - keep))) await rm(history.file, { force: true });
 }
 
 export function isOver(history: RunHistory): boolean {

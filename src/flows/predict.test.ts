@@ -15,6 +15,7 @@ function point(id: string, level: Level, extra: Partial<Point> = {}): Point {
     verdict: 'application-consistent',
     reasons: [],
     cutAt: '2026-01-01T00:00:00.000Z',
+    cutCalledAt: '2026-01-01T00:00:00.000Z',
     member: 'db1',
     role: 'primary',
     epoch: '1',

@@ -1,4 +1,4 @@
-import { cutAt, summarizeHold } from '../model/flight-record.ts';
+import { cutAt, cutCalledAt, summarizeHold } from '../model/flight-record.ts';
 import type { Evidence } from '../model/evidence.ts';
 import type { Judgement } from '../model/judge.ts';
 import { StillpointError } from '../model/errors.ts';
@@ -43,6 +43,7 @@ export function describePoint(facts: PointFacts, evidence: Evidence, judgement: 
     verdict: judgement.verdict,
     reasons: judgement.reasons,
     cutAt: cutAt(evidence),
+    cutCalledAt: cutCalledAt(evidence),
     member: seen?.member ?? '',
     role: seen?.role ?? '',
     epoch: seen?.epoch ?? '',

@@ -1,17 +1,12 @@
-import { rename, rm, readFile } from 'node:fs/promises';
-import { existsSync } from 'node:fs';
-import { openCatalog, setCatalogAside, type Catalog } from '../catalog/catalog.ts';
+import { deadRuns, headOf } from './dead-runs.ts';
+import { undoRun } from './undo-run.ts';
+import { syncCatalog } from './sync-catalog.ts';
+import { openCatalog, setCatalogAside } from '../catalog/catalog.ts';
 import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
-import type { HoldToken } from '../model/hold.ts';
-import type { Finding, Point } from '../model/point.ts';
-import { GuardClient, type GuardStatus, type HoldReport } from '../guard/protocol.ts';
-import { isAlive, killExactly, processesIn, type ProcessIdentity } from '../platform/process.ts';
-import type { Repository } from '../repository/api.ts';
+import type { Finding } from '../model/point.ts';
 import { labelOf, lockWorkload, type Environment, type Workload } from './environment.ts';
 import { locateGroup } from './group.ts';
-import { continueJournal, isOver, readJournals, setAside, type RunHistory, type Trace } from './journal.ts';
-import { unproven } from './hold.ts';
-import { pointFrom, pointTag, readRecord } from './record.ts';
+import { isOver, readJournals, setAside } from './journal.ts';
 
 export interface Recovered {
   /** Runs that were finished or undone now. */
@@ -28,111 +23,6 @@ export interface Recovered {
   readonly findings: readonly Finding[];
   /** What still needs a person; not empty means exit code 6. */
   readonly failures: readonly StillpointError[];
-}
-
-interface RunHead {
-  readonly runId: string;
-  readonly workload: string;
-  readonly flow: string;
-  readonly process: ProcessIdentity;
-}
-
-function headOf(history: RunHistory): RunHead | undefined {
-  const first = history.records[0];
-  return first?.type === 'run' ? first : undefined;
-}
-
-function tracesOf(history: RunHistory): readonly Trace[] {
-  return history.records.flatMap((record) => (record.type === 'intent' ? record.traces : []));
-}
-
-/** Asks a guard over its socket. Undefined when nobody listens there or it does not answer in time. */
-export async function askGuard(socket: string, environment: Environment): Promise<GuardStatus | undefined> {
-  if (!existsSync(socket)) return undefined;
-  try {
-    const client = await GuardClient.connect(socket);
-    try {
-      return await withTime(client.call('status'), 2_000, environment);
-    } finally {
-      client.close();
-    }
-  } catch {
-    // Refused, reset or silent: there is no guard that could answer.
-    return undefined;
-  }
-}
-
-async function withTime<T>(work: Promise<T>, ms: number, environment: Environment): Promise<T> {
-  let cancel = (): void => undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    cancel = environment.clock.after(ms, () => reject(new StillpointError('guard-lost', 'the guard does not answer')));
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    cancel();
-  }
-}
-
-/** Tells a guard to thaw and end. Undefined when it could not be told. */
-export async function thawByGuard(
-  socket: string,
-  environment: Environment,
-  waitMs: number,
-): Promise<HoldReport | undefined> {
-  if (!existsSync(socket)) return undefined;
-  try {
-    const client = await GuardClient.connect(socket);
-    try {
-      const report = await withTime(client.call('thaw'), waitMs, environment);
-      await withTime(client.call('release'), waitMs, environment).catch(() => undefined);
-      return report;
-    } finally {
-      client.close();
-    }
-  } catch {
-    // Whoever calls asks the engine itself next.
-    return undefined;
-  }
-}
-
-/** Runs whose process is gone and that nobody ended; holds left on purpose, with their guard alive, are not among them. */
-async function deadRuns(environment: Environment): Promise<{
-  readonly dead: readonly RunHistory[];
-  readonly left: readonly RunHistory[];
-  readonly damaged: readonly StillpointError[];
-}> {
-  const { runs, damaged } = await readJournals(environment.stateDirectory);
-  const dead: RunHistory[] = [];
-  const left: RunHistory[] = [];
-  for (const history of runs) {
-    const head = headOf(history);
-    if (head === undefined || isOver(history) || isAlive(head.process)) continue;
-    const guards = tracesOf(history).flatMap((trace) => (trace.kind === 'guard' ? [trace.process] : []));
-    if (head.flow === 'freeze' && guards.some((guard) => isAlive(guard))) left.push(history);
-    else dead.push(history);
-  }
-  return { dead, left, damaged };
-}
-
-/** Holds made by `stillpoint freeze` that are still in force, newest last. */
-export async function leftHolds(
-  environment: Environment,
-  workload: string,
-): Promise<
-  readonly {
-    readonly token: HoldToken;
-    readonly socket: string;
-    readonly resultFile: string;
-    readonly history: RunHistory;
-  }[]
-> {
-  const { runs } = await readJournals(environment.stateDirectory);
-  return runs.flatMap((history) => {
-    const head = headOf(history);
-    if (head === undefined || head.workload !== workload || head.flow !== 'freeze' || isOver(history)) return [];
-    return tracesOf(history).flatMap((trace) => (trace.kind === 'hold' ? [{ ...trace, history }] : []));
-  });
 }
 
 /**
@@ -159,145 +49,6 @@ export async function refuseLeftHold(workload: Workload, environment: Environmen
       });
     }
   }
-}
-
-/** Takes away everything that one dead run left, the hold first. Idempotent. */
-async function undoRun(
-  history: RunHistory,
-  workload: Workload | undefined,
-  environment: Environment,
-): Promise<{ readonly said: readonly string[]; readonly failures: readonly StillpointError[] }> {
-  const said: string[] = [];
-  const failures: StillpointError[] = [];
-  const traces = tracesOf(history).toReversed();
-  const ordered = [
-    ...traces.filter((trace) => trace.kind === 'hold'),
-    ...traces.filter((trace) => trace.kind !== 'hold'),
-  ];
-  for (const trace of ordered) {
-    try {
-      const done = await undoTrace(trace, history, workload, environment);
-      if (done !== undefined && !said.includes(done)) said.push(done);
-    } catch (error) {
-      failures.push(
-        error instanceof StillpointError
-          ? error
-          : new StillpointError('undo-failed', messageOf(error), {
-              hint: 'mend the cause and run `stillpoint recover` again',
-              cause: error,
-            }),
-      );
-    }
-  }
-  if (failures.length === 0) {
-    const journal = await continueJournal(history, environment.stateDirectory);
-    try {
-      await journal.append({ type: 'end', outcome: 'recovered', at: environment.clock.now().wall });
-    } finally {
-      await journal.close();
-    }
-  }
-  return { said, failures };
-}
-
-async function undoTrace(
-  trace: Trace,
-  history: RunHistory,
-  workload: Workload | undefined,
-  environment: Environment,
-): Promise<string | undefined> {
-  switch (trace.kind) {
-    case 'hold':
-      return await undoHold(trace, history, workload, environment);
-    case 'guard':
-      // Its hold is thawed by now; what is left of it only holds a session.
-      return killExactly(trace.process, 'SIGKILL') ? `guard ${trace.process.pid} ended` : undefined;
-    case 'snapshot': {
-      const provider = workload?.providers.find((each) => each.kind === trace.ref.provider);
-      if (provider === undefined) {
-        throw new StillpointError(
-          'undo-failed',
-          `snapshot ${trace.ref.at} of provider ${trace.ref.provider} belongs to no configured workload`,
-          {
-            hint: 'put the workload back into the configuration, or remove the snapshot by hand',
-          },
-        );
-      }
-      await provider.delete(trace.ref);
-      return `snapshot ${trace.ref.at} is gone`;
-    }
-    case 'directory':
-      return await removeDirectory(trace.path, history);
-    case 'renamed':
-      return await undoRename(trace);
-  }
-}
-
-/** A dead drill may have left its engine running on the copy; whatever works inside that directory is the drill's own. */
-async function removeDirectory(path: string, history: RunHistory): Promise<string | undefined> {
-  const running = headOf(history)?.flow === 'drill' ? processesIn(path) : [];
-  for (const each of running) killExactly(each, 'SIGKILL');
-  await rm(path, { recursive: true, force: true });
-  return running.length === 0 ? undefined : `${running.length} processes of the drill were ended`;
-}
-
-async function undoHold(
-  trace: Extract<Trace, { kind: 'hold' }>,
-  history: RunHistory,
-  workload: Workload | undefined,
-  environment: Environment,
-): Promise<string> {
-  if (workload === undefined) {
-    throw new StillpointError(
-      'thaw-unproven',
-      `the dead run ${trace.token.runId} held ${trace.token.workload}, which the configuration does not know`,
-      {
-        hint: 'put the workload back into the configuration and run `stillpoint recover` again',
-      },
-    );
-  }
-  const byGuard = await thawByGuard(trace.socket, environment, 3_000);
-  if (byGuard?.answer.thawed !== true) {
-    // Nobody listens, or a stopped guard: end its processes, then ask the engine.
-    for (const each of tracesOf(history)) if (each.kind === 'guard') killExactly(each.process, 'SIGKILL');
-    const answer = await workload.application.thaw(trace.token);
-    if (!answer.thawed) throw unproven(trace.token, answer.said);
-  }
-  const status = await workload.application.status(trace.token);
-  if (status.state !== 'thawed') throw unproven(trace.token, status.said);
-  await rm(trace.socket, { force: true });
-  await rm(trace.resultFile, { force: true });
-  return `the hold on ${trace.token.workload} is over: ${status.said}`;
-}
-
-/** Puts back what an in-place restore had moved aside, unless the new place was finished. */
-async function undoRename(trace: Extract<Trace, { kind: 'renamed' }>): Promise<string | undefined> {
-  if (!existsSync(trace.to)) return undefined;
-  if (existsSync(trace.from)) await rm(trace.from, { recursive: true, force: true });
-  await rename(trace.to, trace.from);
-  return `${trace.from} is back in its place`;
-}
-
-/** Adds points that the repository has and the catalog does not. Records that cannot be trusted are findings. */
-export async function syncCatalog(
-  repository: Repository,
-  catalog: Catalog,
-): Promise<{ readonly found: readonly Point[]; readonly findings: readonly Finding[] }> {
-  const known = new Set(catalog.points().map((point) => point.repositorySnapshot));
-  const found: Point[] = [];
-  const findings: Finding[] = [];
-  for (const snapshot of await repository.snapshots()) {
-    if (!snapshot.tags.includes(pointTag) || known.has(snapshot.id)) continue;
-    try {
-      const { point } = await readRecord(repository, snapshot.id);
-      const whole = pointFrom(point, snapshot);
-      catalog.addPoint(whole);
-      found.push(whole);
-    } catch (error) {
-      findings.push({ severity: 'error', check: 'catalog', said: messageOf(error) });
-    }
-  }
-  return { found, findings };
 }
 
 export interface RecoverRequest {
@@ -412,16 +163,5 @@ async function recoverRepository(
       said: `${error.message}; points in it could not be compared with the catalog`,
     });
     return { pointsFound: [], locksRemoved: 0 };
-  }
-}
-
-/** The result that a guard left when its hold was over. */
-export async function leftResult(resultFile: string): Promise<HoldReport | undefined> {
-  try {
-    const status = JSON.parse(await readFile(resultFile, 'utf8')) as { readonly report: HoldReport | null };
-    return status.report ?? undefined;
-  } catch {
-    // Not written (yet, or for want of space): the engine is asked instead.
-    return undefined;
   }
 }

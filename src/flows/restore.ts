@@ -1,4 +1,4 @@
-import { lstat, mkdir, mkdtemp, readdir, rename, rm } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { tmpdir } from 'node:os';
 import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
@@ -87,8 +87,16 @@ export function copyOf(record: PointRecord, into: (original: string) => string, 
 }
 
 /** Short, for Unix sockets have paths of at most 107 bytes. Open to the engine's own user, who must get in. */
-export async function makeScratch(): Promise<string> {
-  return await mkdtemp(join(tmpdir(), 'sp-'));
+export function scratchOf(runId: string): string {
+  return join(tmpdir(), `sp-${runId}`);
+}
+
+export async function makeScratch(runId: string): Promise<string> {
+  const directory = scratchOf(runId);
+  await mkdir(directory);
+  // Whatever the umask says: the engine's own user must get in.
+  await chmod(directory, 0o711);
+  return directory;
 }
 
 class Restore {
@@ -121,7 +129,12 @@ export const restoreSteps: readonly Step<Restore>[] = [
   { name: 'plan', run: plan },
   { name: 'make-room', run: makeRoom, undo: putBack },
   { name: 'write', run: write },
-  { name: 'adopt', run: adopt, commits: true },
+  {
+    name: 'adopt',
+    traces: (state) => [{ kind: 'directory', path: scratchOf(state.runId) }],
+    run: adopt,
+    commits: true,
+  },
 ];
 
 /** Restores a point beside the original, or in its place with the former files kept aside. On failure nothing is left and all is back. */
@@ -209,7 +222,7 @@ async function makeRoom(
   if (state.request.target.kind === 'directory') {
     const target = resolve(state.request.target.path);
     // Absent or empty when the run began: on failure all of it goes.
-    await note({ kind: 'directory', path: target });
+    await note({ kind: 'target', path: target });
     // Open for the engine's own user, who must reach its files below.
     await mkdir(target, { recursive: true, mode: 0o711 });
     return;
@@ -266,7 +279,7 @@ async function write(state: Restore, signal: AbortSignal): Promise<void> {
 }
 
 async function adopt(state: Restore): Promise<void> {
-  const scratch = await makeScratch();
+  const scratch = await makeScratch(state.runId);
   try {
     await state.workload.application.adopt?.(copyOf(state.prepared.get().record, state.into, scratch));
   } finally {

@@ -3,7 +3,10 @@ import type { Outcome } from '../model/point.ts';
 import { self } from '../platform/process.ts';
 import type { Environment } from './environment.ts';
 import { runFlow, type Step } from './flow.ts';
-import { openJournal } from './journal.ts';
+import { openJournal, pruneJournals } from './journal.ts';
+
+/** Ended runs whose journals stay as a diary. */
+const keptJournals = 50;
 
 export interface Run<S, R> {
   readonly runId: string;
@@ -39,7 +42,10 @@ export async function runJournaled<S, R>(run: Run<S, R>, environment: Environmen
       ...(environment.fault === undefined ? {} : { fault: environment.fault }),
     });
     const result = run.result(run.state);
-    if (run.staysOpen !== true) await journal.append({ type: 'end', outcome: run.outcomeOf(result), at: now() });
+    if (run.staysOpen !== true) {
+      // All is done by now. A disk that is full at this very line leaves it to `recover` to write the end.
+      await journal.append({ type: 'end', outcome: run.outcomeOf(result), at: now() }).catch(() => undefined);
+    }
     return result;
   } catch (error) {
     // All was undone unless the error says otherwise; only then must `recover` look at this run again.
@@ -50,5 +56,6 @@ export async function runJournaled<S, R>(run: Run<S, R>, environment: Environmen
     throw error;
   } finally {
     await journal.close();
+    await pruneJournals(environment.stateDirectory, keptJournals);
   }
 }

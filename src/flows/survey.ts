@@ -124,11 +124,11 @@ function describe(
     case 'locate':
       return `ask ${engine} for its paths; find the volumes under them`;
     case 'choose':
-      return `${located.member.role} ${located.member.member}; ${choice?.level ?? 'no level'}${choice?.point == null ? '' : ` on parent ${choice.point.id}`}`;
+      return `open the repository; ${located.member.role} ${located.member.member}; ${choice?.level ?? 'no level'}${choice?.point == null ? '' : ` on parent ${choice.point.id}`}`;
     case 'predict':
       return 'hold from the history of this workload, space, extents';
     case 'prepare':
-      return `open the repository, sync the volumes (${providers})${held ? `, start guard and sentinel, let ${engine} checkpoint` : ''}`;
+      return `sync the volumes (${providers})${held ? `, start guard and sentinel, let ${engine} checkpoint` : ''}`;
     case 'freeze':
       return held
         ? `${engine} ${located.holdKind === 'copy-rules' ? 'enters backup mode' : 'stops writers'}, in the guard's session`

@@ -110,9 +110,11 @@ class Guard {
   }
 
   async #answer(socket: Socket, line: string): Promise<void> {
-    const { id, op } = JSON.parse(line) as { id: number; op: string };
+    let id = 0;
+    let op = '';
     let reply: GuardReply;
     try {
+      ({ id, op } = JSON.parse(line) as { id: number; op: string });
       const known = guardOps.find((each) => each === op);
       if (known === undefined) throw new Error(`the guard has no ${op}`);
       reply = { id, value: await this.#do(known, socket) };
@@ -208,8 +210,10 @@ class Guard {
     const answer = await this.#thawHow();
     const report: HoldReport = { answer, by, ...(before === undefined ? {} : { before }) };
     this.#report = report;
-    this.#phase = 'thawed';
-    if (answer.thawed) this.#sentinel.thawed();
+    if (answer.thawed) {
+      this.#phase = 'thawed';
+      this.#sentinel.thawed();
+    }
     if (this.#left && by === 'deadline') this.#finish();
     return report;
   }

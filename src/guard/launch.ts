@@ -1,5 +1,6 @@
 import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { StillpointError } from '../model/errors.ts';
 import type { Exec } from '../platform/exec.ts';
 import { GuardClient, type GuardSpec, type GuardStatus } from './protocol.ts';
 
@@ -22,7 +23,15 @@ export async function launchGuard(
     await child.firstLine((line) => line === 'ready', startMs);
   } catch (error) {
     child.kill('SIGKILL');
-    throw new Error(`the guard did not start: ${child.stderrTail()}`, { cause: error });
+    throw new StillpointError(
+      'guard-lost',
+      `the guard did not start: ${child.stderrTail().trim().split('\n').at(-1) ?? ''}`,
+      {
+        hint: 'see that the state directory can be written to and that its path is short, for the guard listens on a socket in it',
+        details: { stderr: child.stderrTail() },
+        cause: error,
+      },
+    );
   }
   const client = await GuardClient.connect(spec.socket);
   return { client, status: await client.call('own') };

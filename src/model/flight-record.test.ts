@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { Evidence } from './evidence.ts';
-import { commandSpans, coveredMs, cutAt, summarizeHold } from './flight-record.ts';
+import { commandSpans, coveredMs, cutAt, cutCalledAt, summarizeHold } from './flight-record.ts';
 import type { Moment } from './time.ts';
 
 function at(monoMs: number): Moment {
@@ -77,8 +77,10 @@ describe('flight record', () => {
 
   it('takes the earliest fixed volume as the time of the point', () => {
     assert.equal(cutAt(evidence()), 'wall 140');
+    assert.equal(cutCalledAt(evidence()), 'wall 105');
     const none = evidence();
     assert.equal(cutAt({ ...none, cut: { ...none.cut, cuts: [] } }), '');
+    assert.equal(cutCalledAt({ ...none, cut: { ...none.cut, cuts: [] } }), '');
   });
 
   it('has no hold to summarize where there was none', () => {

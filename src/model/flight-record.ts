@@ -60,6 +60,12 @@ export function summarizeHold(evidence: Evidence): HoldSummary | null {
   };
 }
 
+/** When the first volume's cut was called. Empty without a cut. */
+export function cutCalledAt(evidence: Evidence): string {
+  const called = evidence.cut.cuts.map((cut) => cut.called);
+  return called.toSorted((a, b) => a.monoMs - b.monoMs)[0]?.wall ?? '';
+}
+
 /** The point's time: when the first volume was cut, since later ones can only hold more. Empty without a cut. */
 export function cutAt(evidence: Evidence): string {
   let first: { monoMs: number; wall: string } | undefined;

@@ -58,6 +58,11 @@ export interface Point {
   readonly verdict: Verdict;
   readonly reasons: readonly Reason[];
   readonly cutAt: string;
+  /**
+   * When the first volume's cut was called: a file that has not changed since well before this is in the point as it is. Later times
+   * would not do, for a copy looks at its first files long before it is done.
+   */
+  readonly cutCalledAt: string;
   readonly member: string;
   readonly role: string;
   readonly epoch: string;

@@ -40,7 +40,7 @@ export interface SaveRequest {
   /**
    * The snapshot to compare with. A file is taken as unchanged, and not read, only if type, size, inode, mtime and ctime (ns) equal
    * the parent's and its ctime is older than `parentCutAt` minus 2 s: a write in the clock tick of the parent's cut would leave the
-   * same times behind.
+   * same times behind. `parentCutAt` is when that cut was called, not when it was done.
    */
   readonly parent?: { readonly snapshot: string; readonly cutAt: string };
   /**

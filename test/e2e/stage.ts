@@ -23,6 +23,8 @@ export interface Stage extends AsyncDisposable {
   readonly mark: string;
   /** Acknowledged rows so far. */
   acknowledged(): Promise<readonly { readonly row: number; readonly monoMs: number }[]>;
+  /** Ends the write load, for what needs a database that nobody uses. */
+  stopWriter(): Promise<void>;
   /** Runs the command line to its end. */
   run(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<CommandResult>;
   /** Starts it and lets it run. */
@@ -127,10 +129,11 @@ async function finish(
     ...(port === undefined ? {} : { port }),
   };
   const load = systemExec.start({ argv: [process.execPath, writer, JSON.stringify(spec)] });
-  undo.defer(async () => {
+  const stopWriter = async (): Promise<void> => {
     load.kill('SIGTERM');
     await load.exited;
-  });
+  };
+  undo.defer(stopWriter);
   await load.firstLine((line) => line === 'ready', 30_000);
 
   const small = options.stateBytes === undefined ? undefined : await smallDisk(options.stateBytes);
@@ -196,6 +199,7 @@ async function finish(
       ...(await inside(join(repository, 'locks'))),
       ...(await processes()).map((each) => `process ${each.pid}: ${each.command}`),
     ],
+    stopWriter,
     unfill: async () => {
       for (const name of await readdir(stateDirectory))
         if (name.startsWith('filler-')) await rm(join(stateDirectory, name));
