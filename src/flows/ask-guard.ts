@@ -32,6 +32,8 @@ export async function thawByGuard(
     try {
       const report = await withTime(client.call('thaw'), waitMs, environment);
       await withTime(client.call('release'), waitMs, environment).catch(() => undefined);
+      // The end of its connection is its last act: its socket is gone by then.
+      await withTime(client.closed, waitMs, environment).catch(() => undefined);
       return report;
     } finally {
       client.close();

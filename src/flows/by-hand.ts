@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { StillpointError, codeOf } from '../model/errors.ts';
 import type { FreezeStatus } from '../model/hold.ts';
@@ -129,13 +129,15 @@ async function keepHandedOut(
 /** Ends a hold left by `freezeByHand`. Nothing to thaw is success. Throws `thaw-unproven`. */
 export async function thawByHand(workload: Workload, environment: Environment): Promise<ThawedByHand> {
   let result: ThawedByHand = { runId: null, report: null, heldThroughout: false, handedOut: [] };
-  for (const left of await openHolds(environment, workload.name)) {
+  for (const left of (await openHolds(environment, workload.name)).holds) {
     if (left.flow !== 'freeze') continue;
     const report =
       (await thawByGuard(left.socket, environment, 5_000)) ??
       (await leftResult(left.resultFile)) ??
       (await thawFromOutside());
     if (!report.answer.thawed) throw unproven(left.token, report.answer.said);
+    // At once: the engine does not say it again.
+    const handedOut = await keepHandedOut(report, left.token.runId, environment);
     const status = await workload.application.status(left.token);
     if (status.state !== 'thawed') throw unproven(left.token, status.said);
     const journal = await continueJournal(left.history, environment.stateDirectory);
@@ -144,7 +146,8 @@ export async function thawByHand(workload: Workload, environment: Environment): 
     } finally {
       await journal.close();
     }
-    const handedOut = await keepHandedOut(report, left.token.runId, environment);
+    await rm(left.socket, { force: true });
+    await rm(left.resultFile, { force: true });
     result = {
       runId: left.token.runId,
       report,
@@ -178,7 +181,8 @@ export interface HoldState {
 export async function statusOf(workload: Workload, environment: Environment): Promise<HoldState> {
   const holds: HoldState['holds'][number][] = [];
   const engine: FreezeStatus[] = [];
-  for (const open of await openHolds(environment, workload.name)) {
+  const known = await openHolds(environment, workload.name);
+  for (const open of known.holds) {
     const guard = await askGuard(open.socket, environment);
     const leftMs =
       guard?.deadlineMonoMs == null ? null : Math.max(0, guard.deadlineMonoMs - environment.clock.monoMs());
@@ -191,6 +195,8 @@ export async function statusOf(workload: Workload, environment: Environment): Pr
     });
     engine.push(await workload.application.status(open.token));
   }
+  // What a damaged journal told of cannot be asked for.
+  for (const broken of known.damaged) engine.push({ state: 'unknown', said: broken.message });
   // The worst answer counts: one hold in force is a hold in force, and what cannot be told is an alarm.
   const worst = engine.find((each) => each.state === 'frozen') ??
     engine.find((each) => each.state === 'unknown') ??

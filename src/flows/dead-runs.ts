@@ -49,16 +49,18 @@ export interface OpenHold {
   readonly history: RunHistory;
 }
 
-/** Holds of a workload that may be in force, whoever made them, oldest first. */
-export async function openHolds(environment: Environment, workload: string): Promise<readonly OpenHold[]> {
+/** Holds of a workload that may be in force, whoever made them, oldest first; and journals that may tell of more but cannot be read. */
+export async function openHolds(
+  environment: Environment,
+  workload: string,
+): Promise<{ readonly holds: readonly OpenHold[]; readonly damaged: readonly StillpointError[] }> {
   const { runs, damaged } = await readJournals(environment.stateDirectory);
-  const broken = damaged[0];
-  if (broken !== undefined) throw broken;
-  return runs.flatMap((history) => {
+  const holds = runs.flatMap((history) => {
     const head = headOf(history);
     if (head === undefined || head.workload !== workload || isOver(history)) return [];
     return tracesOf(history).flatMap((trace) =>
       trace.kind === 'hold' ? [{ ...trace, flow: head.flow, history }] : [],
     );
   });
+  return { holds, damaged };
 }

@@ -142,7 +142,7 @@ export function parseJournal(file: string, text: string): RunHistory {
     const recoveredAfterTear = record.type === 'undone' && record.step === '(torn line)';
     if (bad !== undefined && !recoveredAfterTear && bad !== index) {
       throw new StillpointError('journal-corrupt', `line ${bad + 1} of the intent journal ${file} is damaged`, {
-        hint: `ask the engine with \`stillpoint status\`; when nothing is frozen, \`stillpoint recover --discard ${file}\` sets the journal aside`,
+        hint: `ask the engine itself whether it is frozen (docs/guide/recover.md says how); when it is not, \`stillpoint recover --discard ${file}\` sets the journal aside`,
         details: { file, line: bad + 1 },
       });
     }
