@@ -179,6 +179,15 @@ export async function readJournals(
   return { runs, damaged };
 }
 
+/** Every run that this state directory has a journal of: ended, open, damaged or set aside. */
+export async function knownRuns(stateDirectory: string): Promise<ReadonlySet<string>> {
+  const names = await readdir(journalDirectory(stateDirectory)).catch((error: unknown) => {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  });
+  return new Set(names.flatMap((name) => (name.includes(suffix) ? [name.slice(0, name.indexOf(suffix))] : [])));
+}
+
 /** Sets a damaged journal aside under another name; nothing is deleted. */
 export async function setAside(file: string): Promise<string> {
   const aside = `${file}.damaged`;

@@ -6,7 +6,7 @@ import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
 import type { Finding } from '../model/point.ts';
 import { labelOf, lockWorkload, type Environment, type Workload } from './environment.ts';
 import { locateGroup } from './group.ts';
-import { isOver, readJournals, setAside } from './journal.ts';
+import { isOver, knownRuns, readJournals, setAside } from './journal.ts';
 
 export interface Recovered {
   /** Runs that were finished or undone now. */
@@ -109,13 +109,20 @@ async function sweepSnapshots(
         return head !== undefined && !isOver(history) ? [labelOf(head.runId)] : [];
       }),
     );
+    const ours = new Set([...(await knownRuns(environment.stateDirectory))].map(labelOf));
     const group = await locateGroup(await workload.application.locate(signal), workload.providers, signal);
     let removed = 0;
     for (const part of group.parts) {
       for await (const ref of part.provider.list(part.volumes)) {
         if (alive.has(ref.label)) continue;
-        await part.provider.delete(ref);
-        removed++;
+        if (ours.has(ref.label)) {
+          await part.provider.delete(ref);
+          removed++;
+        } else {
+          // Another installation may be at work on the same volume, with a state directory of its own.
+          const said = `${ref.at} was made by a run that is not known here; remove it by hand if nobody else uses it`;
+          findings.push({ severity: 'warning', check: 'snapshots', said });
+        }
       }
     }
     return removed;

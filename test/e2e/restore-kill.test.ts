@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { DatabaseSync } from 'node:sqlite';
+import { systemExec } from '../../src/platform/exec.ts';
 import { eventually, openStage, processState, type Stage } from './stage.ts';
 
 function rowsOf(file: string): number {
@@ -89,5 +90,30 @@ describe('status', () => {
     assert.equal(status.busy, true);
     flow.kill('SIGCONT');
     assert.equal((await flow.exited).exitCode, 0);
+  });
+});
+
+describe('recover', () => {
+  it('removes a snapshot of a run that it knows, and leaves those of other installations alone', async (t) => {
+    const stage = await openStage('sqlite', 'btrfs', { budget: '5s' });
+    if (typeof stage === 'string') {
+      t.skip(stage);
+      return;
+    }
+    await using _stage = stage;
+    // Killed after the commit and before the snapshot is removed.
+    await stage.run(['backup', 'orders', '--json'], { STILLPOINT_FAULT: 'exit:before:expire' });
+    const [ours] = await stage.leftovers();
+    assert.ok(ours !== undefined);
+    const foreign = join(
+      dirname(ours),
+      basename(ours).replace(/^stillpoint-\d+-\d+-[0-9a-f]+/, 'stillpoint-20200101-000000-abcdef'),
+    );
+    await systemExec.check({ argv: ['btrfs', 'subvolume', 'snapshot', ours, foreign], timeoutMs: 60_000 });
+    const recovered = await stage.run(['recover', '--json']);
+    assert.equal(recovered.exitCode, 0, recovered.stdout + recovered.stderr);
+    assert.equal(existsSync(ours), false);
+    assert.equal(existsSync(foreign), true);
+    assert.match(recovered.stdout, /not known here/);
   });
 });
