@@ -4,6 +4,7 @@ import { compose, discover, host, version } from './compose.ts';
 import { demo } from './demo/demo.ts';
 import { ExitCode, StillpointError } from './model/errors.ts';
 import { systemClock } from './platform/clock.ts';
+import { endForCertain } from './platform/process.ts';
 
 /**
  * A signal never ends the process at once: it aborts the work, which thaws and undoes what it began. A second one changes nothing
@@ -54,5 +55,6 @@ const exit = await runCli(process.argv.slice(2), {
 });
 await flushed(process.stdout);
 await flushed(process.stderr);
+endForCertain(exit);
 // oxlint-disable-next-line unicorn/no-process-exit -- a pool or a socket that somebody forgot must not keep a finished command alive
 process.exit(exit);

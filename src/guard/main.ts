@@ -6,7 +6,7 @@ import { localHost } from '../adapters/host/local/host.ts';
 import { systemClock } from '../platform/clock.ts';
 import { systemExec } from '../platform/exec.ts';
 import { silent } from '../platform/logger.ts';
-import { self } from '../platform/process.ts';
+import { endForCertain, self } from '../platform/process.ts';
 import { readSecret } from '../platform/secrets.ts';
 import type { Application } from '../ports/application.ts';
 import { runGuard, type SentinelLine } from './guard.ts';
@@ -76,6 +76,7 @@ async function main(): Promise<void> {
     const application = applicationOf(spec);
     const sentinel = await startSentinel(spec);
     await runGuard(spec, application, sentinel, systemClock, () => process.stdout.write('ready\n'));
+    endForCertain(0);
     process.exit(0);
   }
   if (role === 'sentinel') {
@@ -83,6 +84,7 @@ async function main(): Promise<void> {
     const { spec, rest } = await sentinelInput();
     process.stdout.write('ready\n');
     await runSentinel(spec, applicationOf(spec.spec), systemClock, rest);
+    endForCertain(Number(process.exitCode ?? 0));
     process.exit(process.exitCode ?? 0);
   }
   throw new Error(`unknown role ${String(role)}`);

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { flushCompileCache } from 'node:module';
 import { bootId } from './clock.ts';
 
 /** A process that can be told from a later one with the same pid. Start in clock ticks since boot: proc(5), stat field 22. */
@@ -64,4 +65,20 @@ export function processesIn(directory: string): readonly ProcessIdentity[] {
     if (identity !== undefined) found.push(identity);
   }
   return found;
+}
+
+/**
+ * Ends this process for certain, when all its work is done. `process.exit` waits for threads of the JavaScript engine, which now and
+ * then wait for it (nodejs/node#54918): a finished command then never ends. Replacing the program by one that only exits leaves nothing
+ * to wait for. Returns if that cannot be done here; the caller exits in the ordinary way then.
+ */
+export function endForCertain(code: number): void {
+  // What listens to the end (children that must not outlive us) is not called by execve(2).
+  process.emit('exit', code);
+  flushCompileCache();
+  try {
+    process.execve?.('/bin/sh', ['sh', '-c', `exit ${code}`], {});
+  } catch {
+    // No such program, or not allowed here: the ordinary exit is nearly always good.
+  }
 }
