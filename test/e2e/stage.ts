@@ -31,6 +31,8 @@ export interface Stage extends AsyncDisposable {
   start(args: readonly string[], env?: Readonly<Record<string, string>>): RunningProcess;
   /** Everything that a run may leave outside the repository's data: snapshots, staging, work, holds, repository locks, processes. */
   leftovers(): Promise<readonly string[]>;
+  /** From the next command on. */
+  setBudget(budget: string): Promise<void>;
   /** Removes what a test filled the state directory's disk with. */
   unfill(): Promise<void>;
   /** Processes of the stage's commands that are alive. */
@@ -200,6 +202,10 @@ async function finish(
       ...(await processes()).map((each) => `process ${each.pid}: ${each.command}`),
     ],
     stopWriter,
+    setBudget: async (budget) => {
+      config.workloads.orders.hold.budget = budget;
+      await writeFile(configFile, JSON.stringify(config, null, 2));
+    },
     unfill: async () => {
       for (const name of await readdir(stateDirectory))
         if (name.startsWith('filler-')) await rm(join(stateDirectory, name));
