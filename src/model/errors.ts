@@ -43,6 +43,10 @@ export const errorTable = {
   'engine-running': { exit: ExitCode.refused, meaning: 'the engine still runs on the files that would be replaced' },
   'point-incomplete': { exit: ExitCode.refused, meaning: 'the repository lacks data that the point needs' },
   'no-point': { exit: ExitCode.refused, meaning: 'no restore point satisfies the request' },
+  'method-unsupported': { exit: ExitCode.refused, meaning: 'the engine or its configuration has no such method' },
+  'journal-gap': { exit: ExitCode.refused, meaning: 'journal files that the recovery needs are missing' },
+  'level-misfit': { exit: ExitCode.failed, meaning: 'a level of a backup does not fit on the one before it' },
+  'journal-misfit': { exit: ExitCode.failed, meaning: 'the engine refused a journal file while rolling forward' },
   'recover-first': { exit: ExitCode.refused, meaning: 'a dead run left something that could not be undone by itself' },
 
   'database-unreachable': { exit: ExitCode.failed, meaning: 'the database does not answer' },

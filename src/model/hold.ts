@@ -1,3 +1,4 @@
+import type { JournalStart } from './journal.ts';
 import type { Moment } from './time.ts';
 
 /**
@@ -23,6 +24,8 @@ export interface HoldToken {
   readonly engine: string;
   /** How the engine knows the hold: a session name, a lock file, a freeze id. */
   readonly identity: string;
+  /** `freeze` if absent. `stop`: the engine's users are stopped and started again (Application.openStop). */
+  readonly way?: 'freeze' | 'stop';
 }
 
 /** A span of time spent in somebody else's command. */
@@ -39,6 +42,8 @@ export interface FreezeAnswer {
   readonly said: string;
   readonly at: Moment;
   readonly spans: readonly CommandSpan[];
+  /** Where rolling forward from this hold's cut begins, if the engine said so at the freeze. */
+  readonly starts?: readonly JournalStart[];
 }
 
 /** What a process that does not own the hold can find out. `unknown` is an alarm, never "thawed". */
@@ -72,6 +77,8 @@ export interface ThawAnswer {
   readonly at: Moment;
   readonly spans: readonly CommandSpan[];
   readonly journal?: JournalSpan;
+  /** Where rolling forward begins, if the engine says so only now. */
+  readonly starts?: readonly JournalStart[];
   readonly artifacts: readonly Artifact[];
 }
 

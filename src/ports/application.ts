@@ -7,8 +7,10 @@ import type {
   MemberObservation,
   ThawAnswer,
 } from '../model/hold.ts';
-import type { Finding } from '../model/point.ts';
+import type { Finding, Level } from '../model/point.ts';
 import type { RequiredPath } from '../model/storage.ts';
+import type { Journals } from './journals.ts';
+import type { Marks, OnlineBackup } from './online.ts';
 
 /** What the engine says of itself before anything is frozen. */
 export interface Located {
@@ -79,8 +81,44 @@ export interface Application {
   /** True when an engine process has the original files open, so that they must not be replaced. */
   running?(signal: AbortSignal): Promise<boolean>;
 
+  /**
+   * The hold of a cold backup: `freeze` stops the engine's users (or dismounts the database), `ask` proves that nobody has the files
+   * open, `thaw` starts them again. For tokens whose `way` is `stop`; `status` and `thaw` of the application look at that too: a thaw
+   * from outside starts what is not running. Absent = not supported.
+   */
+  openStop?(token: HoldToken, budgetMs: number): Promise<HoldSession>;
+
+  /** The engine's own backup. Absent = not supported. */
+  readonly online?: OnlineBackup;
+
+  /** The engine's journal as files. Absent = not supported. */
+  readonly journals?: Journals;
+
+  /** Sizes of the next backups of the engine's own kind, in bytes, from its counters. `since` as in OnlineRequest, by level. Changes nothing. */
+  estimate?(
+    since: Readonly<Partial<Record<Level, Marks>>>,
+    signal: AbortSignal,
+  ): Promise<readonly { readonly level: Level; readonly bytes: number; readonly said: string }[]>;
+
+  /** What the engine logged between two times (ms since 1970, both included), oldest first. Reads only the tail of a log. */
+  events?(fromMs: number, toMs: number, signal: AbortSignal): Promise<readonly EngineEvent[]>;
+
+  /**
+   * Tells the engine that a copy of its data, cut then, is proved: it may count that for its own journal purge (ExternalSetHistory). Called
+   * only after a drill of the point has passed.
+   */
+  confirm?(point: { readonly id: string; readonly cutAt: string }): Promise<void>;
+
   /** Numbered records in the live database (docs/design/evidence.md). Absent = not supported. */
   openCanary?(runId: string): Promise<Canary>;
+}
+
+/** A line, with its continuation lines, of an engine's own log. */
+export interface EngineEvent {
+  /** Milliseconds since 1970; engines' logs may be exact only to the second. */
+  readonly atMs: number;
+  readonly severity: 'info' | 'warning' | 'severe' | 'fatal';
+  readonly text: string;
 }
 
 export interface CollectedFile {
