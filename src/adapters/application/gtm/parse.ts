@@ -1,0 +1,127 @@
+/** One message of GT.M's programs: `%GTM-E-REQRECOV, Error accessing database ...`. */
+export interface Message {
+  readonly severity: 'S' | 'I' | 'W' | 'E' | 'F';
+  /** `REQRECOV`. Exit codes collide between messages; this does not. */
+  readonly mnemonic: string;
+  readonly said: string;
+}
+
+const messageLine = /%(?:GTM|GDE|YDB)-([SIWEF])-([A-Z0-9_]+)(?:,\s*(.*))?$/;
+
+/** All messages of an output, in order. In a freeze of several regions each line may begin with the region's name. */
+export function parseMessages(text: string): readonly Message[] {
+  const messages: Message[] = [];
+  for (const line of text.split('\n')) {
+    const match = messageLine.exec(line.trimEnd());
+    if (match === null) continue;
+    const [, severity, mnemonic = '', said = ''] = match;
+    messages.push({ severity: severityOf(severity), mnemonic, said });
+  }
+  return messages;
+}
+
+function severityOf(letter: string | undefined): Message['severity'] {
+  return letter === 'S' || letter === 'I' || letter === 'W' || letter === 'F' ? letter : 'E';
+}
+
+export interface Region {
+  readonly name: string;
+  readonly file: string;
+  /** Seconds since 1970; undefined where it was not asked for. */
+  readonly created: string | undefined;
+}
+
+/** Output of `regionsCode`. */
+export function parseRegions(text: string): readonly Region[] {
+  return text.split('\n').flatMap((line) => {
+    const [mark, name, file, created] = line.split('\t');
+    if (mark !== 'REGION' || name === undefined || file === undefined) return [];
+    return [{ name, file, created }];
+  });
+}
+
+/** The header of one region, as `dse all -dump` shows it. */
+export interface RegionState {
+  readonly region: string;
+  readonly file: string;
+  /** Undefined: not frozen. `uid` is that of the freezer, `pid` that of its mupip, which has ended long since. */
+  readonly frozen: { readonly uid: number; readonly pid: number } | undefined;
+  /** Stays true after an online freeze was released by the engine itself, until `freeze -off`. */
+  readonly online: boolean;
+  readonly autorelease: boolean;
+  /** Current transaction number, as printed: `0x0000000000000001`. */
+  readonly transaction: string;
+  readonly journal: 'on' | 'off' | 'disabled';
+  readonly beforeImages: boolean;
+  readonly journalFile: string | undefined;
+  readonly accessMethod: string;
+  readonly replication: string;
+  readonly sequence: string;
+  readonly blockBytes: number;
+  readonly globalBuffers: number;
+  readonly killsInProgress: number;
+  readonly encrypted: boolean;
+}
+
+/** What cannot be understood in output that a hold depends on. */
+export class Unreadable extends Error {}
+
+/**
+ * `dse all -dump`, one header a region. Throws Unreadable if a header lacks a field on which a decision depends: a field that is not
+ * understood must never read as "not frozen".
+ */
+export function parseStates(text: string): readonly RegionState[] {
+  return text
+    .split(/^(?=File {2})/m)
+    .filter((part) => part.startsWith('File '))
+    .map(parseState);
+}
+
+/** Two fields share a line, so each is looked for by its name. */
+function parseState(part: string): RegionState {
+  const field = (pattern: RegExp, what: string): string => {
+    const found = pattern.exec(part)?.[1];
+    if (found === undefined) throw new Unreadable(`dse shows no ${what} in: ${part.slice(0, 200)}`);
+    return found;
+  };
+  const id = field(/Cache freeze id +(FROZEN BY ROOT|0x[0-9A-F]+)/, 'freeze id');
+  const pid = Number(field(/Freeze match +(0x[0-9A-F]+)/, 'freeze match'));
+  const uid = id === 'FROZEN BY ROOT' ? 0 : Number(id);
+  const journal = field(/Journal State +(?:\[inactive\] )?(ON|OFF|DISABLED)/, 'journal state');
+  return {
+    region: field(/^Region +(\S+)/m, 'region'),
+    file: field(/^File +(.+?) *$/m, 'file'),
+    frozen: id !== 'FROZEN BY ROOT' && uid === 0 ? undefined : { uid, pid },
+    online: field(/Freeze online +(TRUE|FALSE)/, 'kind of freeze') === 'TRUE',
+    autorelease: field(/Freeze online autorelease +(TRUE|FALSE)/, 'kind of freeze') === 'TRUE',
+    transaction: field(/Current transaction +(0x[0-9A-F]+)/, 'current transaction'),
+    journal: journal === 'ON' ? 'on' : journal === 'OFF' ? 'off' : 'disabled',
+    beforeImages: /Journal Before imaging +TRUE/.test(part),
+    journalFile: /Journal File: (.+?) *$/m.exec(part)?.[1],
+    accessMethod: field(/Access method +(\S+)/, 'access method'),
+    replication: /Replication State +(\S+)/.exec(part)?.[1] ?? 'OFF',
+    sequence: /Region Seqno +(0x[0-9A-F]+)/.exec(part)?.[1] ?? '0x0',
+    blockBytes: Number(field(/Block size \(in bytes\) +(\d+)/, 'block size')),
+    globalBuffers: Number(/Global Buffers +(\d+)/.exec(part)?.[1] ?? 0),
+    killsInProgress: Number(/KILLs in progress +(\d+)/.exec(part)?.[1] ?? 0),
+    encrypted: /Database file encrypted +TRUE/.test(part),
+  };
+}
+
+/** A journal file that was closed and renamed when a new one of the old name began. */
+export interface Renamed {
+  readonly from: string;
+  readonly to: string;
+}
+
+export function parseRenames(text: string): readonly Renamed[] {
+  return parseMessages(text).flatMap((message) => {
+    const match = message.mnemonic === 'FILERENAME' ? /^File (.+) is renamed to (.+)$/.exec(message.said) : null;
+    return match?.[1] === undefined || match[2] === undefined ? [] : [{ from: match[1], to: match[2] }];
+  });
+}
+
+/** Regions that `mupip freeze -on` says it froze. */
+export function parseFrozenRegions(text: string): readonly string[] {
+  return [...text.matchAll(/^(?:\S+ : )?Region (\S+) is now FROZEN *$/gm)].flatMap((match) => match[1] ?? []);
+}
