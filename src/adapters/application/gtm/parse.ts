@@ -72,8 +72,8 @@ export class Unreadable extends Error {}
  */
 export function parseStates(text: string): readonly RegionState[] {
   return text
-    .split(/^(?=File {2})/m)
-    .filter((part) => part.startsWith('File '))
+    .split(/^(?=File {3})/m)
+    .filter((part) => part.startsWith('File   '))
     .map(parseState);
 }
 
@@ -89,8 +89,8 @@ function parseState(part: string): RegionState {
   const uid = id === 'FROZEN BY ROOT' ? 0 : Number(id);
   const journal = field(/Journal State +(?:\[inactive\] )?(ON|OFF|DISABLED)/, 'journal state');
   return {
-    region: field(/^Region +(\S+)/m, 'region'),
-    file: field(/^File +(.+?) *$/m, 'file'),
+    region: field(/^Region {3,}(\S+)/m, 'region'),
+    file: field(/^File {3,}(.+?) *$/m, 'file'),
     frozen: id !== 'FROZEN BY ROOT' && uid === 0 ? undefined : { uid, pid },
     online: field(/Freeze online +(TRUE|FALSE)/, 'kind of freeze') === 'TRUE',
     autorelease: field(/Freeze online autorelease +(TRUE|FALSE)/, 'kind of freeze') === 'TRUE',
