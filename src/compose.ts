@@ -151,6 +151,7 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
     applicationSpec: application,
     providers: storage.map((each) => moduleOf(snapshotProviders, each.kind).create(each.config, platform)),
     budgetMs: config.budgetMs,
+    method: config.method,
     consistency: config.consistency,
   };
 }

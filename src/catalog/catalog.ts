@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { StillpointError, messageOf } from '../model/errors.ts';
+import type { ShippedJournal } from '../model/journal.ts';
 import type { DrillResult, Point } from '../model/point.ts';
 
 /** How one hold of a workload went: the past that `plan` predicts from. */
@@ -30,6 +31,13 @@ export interface Catalog {
   addHold(workload: string, at: string, hold: HoldHistory): void;
   /** Newest first, at most `limit`. */
   holds(workload: string, limit: number): readonly HoldHistory[];
+  addJournals(files: readonly ShippedJournal[]): void;
+  /** Oldest first. */
+  journals(workload: string): readonly ShippedJournal[];
+  /** Forgets what a repository snapshot held. */
+  removeShipment(snapshot: string): void;
+  /** Repository snapshots that hold shipped journal files, of all workloads. */
+  shipments(): ReadonlySet<string>;
   close(): void;
 }
 
@@ -41,6 +49,8 @@ const schema = `
   CREATE TABLE IF NOT EXISTS point (id TEXT PRIMARY KEY, workload TEXT NOT NULL, cut_at TEXT NOT NULL, document TEXT NOT NULL) STRICT;
   CREATE INDEX IF NOT EXISTS point_by_workload ON point (workload, cut_at);
   CREATE TABLE IF NOT EXISTS drill (point TEXT NOT NULL, at TEXT, document TEXT NOT NULL) STRICT;
+  CREATE TABLE IF NOT EXISTS journal (workload TEXT NOT NULL, snapshot TEXT NOT NULL, key TEXT NOT NULL, began_at TEXT NOT NULL,
+    document TEXT NOT NULL, PRIMARY KEY (workload, key)) STRICT;
   CREATE TABLE IF NOT EXISTS hold (workload TEXT NOT NULL, at TEXT NOT NULL, document TEXT NOT NULL) STRICT;
 `;
 
@@ -131,12 +141,39 @@ class SqliteCatalog implements Catalog {
     return rows.map((row) => JSON.parse(String(row['document'])) as HoldHistory);
   }
 
+  addJournals(files: readonly ShippedJournal[]): void {
+    const insert = this.#database.prepare(
+      'INSERT OR REPLACE INTO journal (workload, snapshot, key, began_at, document) VALUES (?, ?, ?, ?, ?)',
+    );
+    for (const file of files) {
+      const key = `${file.identity}\n${file.part}\n${file.begin}`;
+      insert.run(file.workload, file.snapshot, key, file.beganAt, JSON.stringify(file));
+    }
+  }
+
+  journals(workload: string): readonly ShippedJournal[] {
+    const rows = this.#database
+      .prepare('SELECT document FROM journal WHERE workload = ? ORDER BY began_at, key')
+      .all(workload);
+    return rows.map((row) => JSON.parse(String(row['document'])) as ShippedJournal);
+  }
+
+  removeShipment(snapshot: string): void {
+    this.#database.prepare('DELETE FROM journal WHERE snapshot = ?').run(snapshot);
+  }
+
+  shipments(): ReadonlySet<string> {
+    const rows = this.#database.prepare('SELECT DISTINCT snapshot FROM journal').all();
+    return new Set(rows.map((row) => String(row['snapshot'])));
+  }
+
   close(): void {
     this.#database.close();
   }
 
   #withDrill(row: Record<string, unknown>): Point {
-    const point = JSON.parse(String(row['document'])) as Point;
+    // Points of before these existed lack them.
+    const point = { ...{ starts: [], marks: null }, ...(JSON.parse(String(row['document'])) as Point) };
     const drill = this.#database
       .prepare('SELECT document FROM drill WHERE point = ? ORDER BY at DESC LIMIT 1')
       .get(point.id);

@@ -1,10 +1,11 @@
 import { backup, type BackupResult } from '../flows/backup.ts';
 import { drill } from '../flows/drill.ts';
 import { ExitCode, StillpointError } from '../model/errors.ts';
-import type { DrillResult, Level, Point } from '../model/point.ts';
+import type { DrillResult, Level, Method, Point } from '../model/point.ts';
 import type { Answer, Context } from './command.ts';
 import { drillLines, pointLines } from './point-text.ts';
-import { workloadOf } from './select.ts';
+import { pointsOf, workloadOf } from './select.ts';
+import { restoreAsIs } from '../model/recovery.ts';
 
 export interface BackupOptions {
   readonly method?: string;
@@ -13,13 +14,16 @@ export interface BackupOptions {
 }
 
 export async function backupCommand(context: Context, name: string, options: BackupOptions): Promise<Answer> {
-  refuseOtherMethods(options.method);
   const session = await context.session();
   const workload = workloadOf(session, name);
-  const result = await backup(workload, session.environment, { level: options.level, signal: context.signal });
+  const result = await backup(workload, session.environment, {
+    method: methodOf(options.method) ?? workload.method,
+    level: options.level,
+    signal: context.signal,
+  });
   if (options.drill !== true) return answer(context, result, result.point);
   const drilled = await drill(workload, session.environment, {
-    point: result.point,
+    plan: restoreAsIs(result.point, await pointsOf(session, name)),
     directory: session.drillDirectoryOf(name),
     signal: context.signal,
   });
@@ -33,11 +37,13 @@ export async function backupCommand(context: Context, name: string, options: Bac
   };
 }
 
-function refuseOtherMethods(method: string | undefined): void {
-  if (method === undefined || method === 'snapshot') return;
-  throw new StillpointError('usage', `--method ${method} does not exist so far`, {
-    hint: 'only `snapshot` does: leave --method out',
-  });
+export const methods: readonly Method[] = ['snapshot', 'online', 'concurrent', 'cold'];
+
+function methodOf(text: string | undefined): Method | undefined {
+  if (text === undefined) return undefined;
+  const method = methods.find((each) => each === text);
+  if (method !== undefined) return method;
+  throw new StillpointError('usage', `there is no method ${text}`, { hint: `the methods are ${methods.join(', ')}` });
 }
 
 function answer(context: Context, result: BackupResult, point: Point): Answer {

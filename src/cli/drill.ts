@@ -2,13 +2,14 @@ import { drill } from '../flows/drill.ts';
 import type { Answer, Context } from './command.ts';
 import { drillFailure } from './backup.ts';
 import { drillLines } from './point-text.ts';
-import { choosePoint } from './select.ts';
+import { chooseRecovery } from './select.ts';
 
 export async function drillCommand(context: Context, what: string): Promise<Answer> {
   const session = await context.session();
-  const { point, workload } = await choosePoint(session, what);
+  const { plan, workload } = await chooseRecovery(session, what);
+  const { point } = plan;
   const result = await drill(workload, session.environment, {
-    point,
+    plan,
     directory: session.drillDirectoryOf(workload.name),
     signal: context.signal,
   });

@@ -2,7 +2,7 @@ import { Command, CommanderError, Option } from 'commander';
 import { ExitCode, StillpointError, messageOf } from '../model/errors.ts';
 import type { Level } from '../model/point.ts';
 import type { Clock } from '../platform/clock.ts';
-import { backupCommand } from './backup.ts';
+import { backupCommand, methods } from './backup.ts';
 import { freezeCommand, statusCommand, thawCommand } from './by-hand.ts';
 import { checkCommand } from './check.ts';
 import type { Answer, Context, ErrorDocument, Services, Session } from './command.ts';
@@ -10,7 +10,15 @@ import { configReferenceCommand, configSchemaCommand } from './config.ts';
 import { demoCommand } from './demo.ts';
 import { drillCommand } from './drill.ts';
 import { painter, plain } from './format.ts';
+import { estimateCommand } from './estimate.ts';
 import { initCommand } from './init.ts';
+import {
+  journalPurgeCommand,
+  journalShipCommand,
+  journalStatusCommand,
+  journalVerifyCommand,
+  type ShipOptions,
+} from './journal.ts';
 import { planCommand } from './plan.ts';
 import { pointsCommand } from './points.ts';
 import { recoverCommand } from './recover.ts';
@@ -242,7 +250,7 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     'make a restore point',
     (context, name, options) => backupCommand(context, given(name), options),
   )
-    .option('--method <method>', 'how; only snapshot so far')
+    .addOption(new Option('--method <method>', 'how; as configured if left out, else snapshot').choices(methods))
     .addOption(levelOption())
     .option('--drill', 'drill the point at once');
   add(program, 'points [workload]', 'list restore points', (context, name) => pointsCommand(context, name));
@@ -252,15 +260,16 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     'evidence, verdict and flight record of a point',
     (context, id, options) => showCommand(context, given(id), options),
   ).option('--svg <file>', 'draw the flight record into this file');
-  add<{ to?: string; target?: string; yes?: boolean }>(
+  add<{ to?: string; target?: string; yes?: boolean; plan?: boolean }>(
     program,
     'restore <workload|point>',
     'restore, beside the original unless told otherwise',
     (context, what, options) => restoreCommand(context, given(what), options),
   )
-    .option('--to <time>', 'the point of that time, or latest')
+    .option('--to <time>', 'a time, the name of a journal file, or latest: rolls forward with shipped journals')
     .option('--target <target>', 'a directory, or in-place')
-    .option('--yes', 'do not ask before a restore in place');
+    .option('--yes', 'do not ask before a restore in place')
+    .option('--plan', 'only tell base, levels and journals, and what is missing');
   add(program, 'drill <workload|point>', 'test restore: start the engine on a copy and ask it', (context, what) =>
     drillCommand(context, given(what)),
   );
@@ -279,6 +288,32 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     'finish or undo what dead runs left; safe to run twice',
     (context, _none, options) => recoverCommand(context, options),
   ).option('--discard <journal>', 'set a damaged intent journal aside');
+  add(program, 'estimate <workload>', 'sizes of the next full, cumulative and incremental', (context, name) =>
+    estimateCommand(context, given(name)),
+  );
+  const journal = program.command('journal').description("the engine's journal");
+  add<ShipOptions>(journal, 'ship <workload>', 'copy the journal into the repository', (context, name, options) =>
+    journalShipCommand(context, given(name), options),
+  )
+    .option('--no-switch', 'only files that the engine has ended by itself')
+    .option('--watch', 'again and again, until it is ended')
+    .option('--every <duration>', 'at the latest after this time, with --watch (30s)')
+    .option('--size <bytes>', 'as soon as so much is not shipped, with --watch (64MiB)');
+  add(journal, 'status <workload>', 'files, lag, and what may be purged', (context, name) =>
+    journalStatusCommand(context, given(name)),
+  );
+  add(
+    journal,
+    'verify <workload>',
+    'prove the chain of shipped files; how far each point can be rolled forward',
+    (context, name) => journalVerifyCommand(context, given(name)),
+  );
+  add<{ dryRun?: boolean }>(
+    journal,
+    'purge <workload>',
+    "delete from the engine's disk what is shipped and needed by nobody there",
+    (context, name, options) => journalPurgeCommand(context, given(name), options),
+  ).option('--dry-run', 'only tell');
   const repo = program.command('repo').description('the repository');
   add<{ generatePassword?: boolean }>(repo, 'init', 'make the repository', (context, _none, options) =>
     repoInitCommand(context, options),

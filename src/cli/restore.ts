@@ -1,28 +1,72 @@
 import { createInterface } from 'node:readline/promises';
 import { resolve } from 'node:path';
+import { prepareRecovery } from '../flows/materialize.ts';
 import { restore, type RestoreResult, type RestoreTarget } from '../flows/restore.ts';
 import { StillpointError } from '../model/errors.ts';
 import type { Point } from '../model/point.ts';
 import type { Answer, Context } from './command.ts';
 import { bytes, duration, localTime, pairs } from './format.ts';
-import { choosePoint } from './select.ts';
+import type { RecoveryPlan } from '../model/recovery.ts';
+import { chooseRecovery } from './select.ts';
+import { findingLines } from './point-text.ts';
 
 export interface RestoreOptions {
   readonly to?: string;
   readonly target?: string;
   readonly yes?: boolean;
+  readonly plan?: boolean;
 }
 
 export async function restoreCommand(context: Context, what: string, options: RestoreOptions): Promise<Answer> {
   const session = await context.session();
-  const { point, workload } = await choosePoint(session, what, options.to);
+  const { plan, workload } = await chooseRecovery(session, what, options.to);
+  const { point } = plan;
+  if (options.plan === true) return await planOnly(context, plan);
+  for (const line of planLines(plan)) context.reporter.say(line);
   const target = targetOf(point, options.target);
   if (target.kind === 'in-place' && options.yes !== true) await confirm(context, point);
-  const result = await restore(workload, session.environment, { point, target, signal: context.signal });
+  const result = await restore(workload, session.environment, { plan, target, signal: context.signal });
   return {
-    document: { outcome: 'complete', point, restore: { target: target.kind, ...result } },
+    document: { outcome: 'complete', point, plan: planDocument(plan), restore: { target: target.kind, ...result } },
     lines: resultLines(context, point, result),
   };
+}
+
+/** Base, levels and journals in order, with all that is missing named; nothing is touched. */
+async function planOnly(context: Context, plan: RecoveryPlan): Promise<Answer> {
+  const session = await context.session();
+  const { bytes: size } = await prepareRecovery(plan, (original) => original, session.environment);
+  return {
+    document: { outcome: 'complete', point: plan.point, plan: { ...planDocument(plan), bytes: size } },
+    lines: [...planLines(plan), `${bytes(size)} would be written; everything is there`],
+  };
+}
+
+function planDocument(plan: RecoveryPlan): Readonly<Record<string, unknown>> {
+  return {
+    base: plan.base.id,
+    levels: plan.levels.map((point) => point.id),
+    journals: plan.journals.map(({ part, name, begin, end, coversTo }) => ({ part, name, begin, end, coversTo })),
+    target: plan.target,
+    reachesTo: plan.reachesTo,
+  };
+}
+
+function planLines(plan: RecoveryPlan): readonly string[] {
+  if (plan.levels.length === 0 && plan.journals.length === 0) return [];
+  const what = (point: Point): string => `${point.level} ${point.id} of ${localTime(point.cutAt)}`;
+  const { target, journals } = plan;
+  const first = journals[0];
+  const until = target.kind === 'time' ? localTime(target.at) : target.kind === 'file' ? target.name : 'their end';
+  return [
+    `base     ${what(plan.base)}`,
+    ...plan.levels.map((point) => `level    ${what(point)}`),
+    ...(first === undefined
+      ? []
+      : [
+          `journals ${journals.length} files from ${first.name} (${localTime(first.beganAt)}), rolled forward to ${until}`,
+        ]),
+  ];
 }
 
 /** Beside the original unless it is said otherwise. */
@@ -59,6 +103,7 @@ function resultLines(context: Context, point: Point, result: RestoreResult): rea
   return [
     `${context.paint('green', 'restored')} ${point.id} of ${localTime(point.cutAt)}: ${bytes(result.bytes)} in ${result.files} files, ${duration(result.tookMs)}`,
     ...pairs(result.paths.map((path) => [path.name, path.at] as const)),
+    ...findingLines(result.findings, context.paint),
     ...(result.movedAside.length === 0
       ? []
       : [

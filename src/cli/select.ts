@@ -1,7 +1,9 @@
 import type { Workload } from '../flows/environment.ts';
 import { syncCatalog } from '../flows/sync-catalog.ts';
 import { StillpointError } from '../model/errors.ts';
+import type { RecoveryTarget, ShippedJournal } from '../model/journal.ts';
 import type { Point } from '../model/point.ts';
+import { planRecovery, restoreAsIs, type RecoveryPlan } from '../model/recovery.ts';
 import type { Session } from './command.ts';
 import { localTime, nearest } from './format.ts';
 
@@ -50,29 +52,66 @@ export async function pointOf(session: Session, id: string): Promise<Point> {
   );
 }
 
-/** A name of a workload, else the beginning of a point's id. `to` chooses among a workload's points. */
-export async function choosePoint(
+/**
+ * What is to be restored, in order. `what` is the name of a workload, else the beginning of a point's id. `to` is a time, the name of a
+ * shipped journal file, or `latest`; with a point it is reached from that point. Without `to` the point is taken as it is.
+ */
+export async function chooseRecovery(
   session: Session,
   what: string,
   to?: string,
-): Promise<{ readonly point: Point; readonly workload: Workload }> {
-  if (session.workloads.has(what)) {
-    return { point: among(what, await pointsOf(session, what), to), workload: workloadOf(session, what) };
-  }
+): Promise<{ readonly plan: RecoveryPlan; readonly workload: Workload }> {
+  const named = session.workloads.has(what);
   // Ids begin with the date of their run; anything else is a mistyped workload.
-  if (!/^\d/.test(what)) workloadOf(session, what);
-  const point = await pointOf(session, what);
-  if (to !== undefined && to !== 'latest') {
-    throw new StillpointError('usage', `--to chooses among the points of a workload, and ${what} is a point already`, {
-      hint: `give the workload: \`stillpoint restore ${point.workload} --to ${JSON.stringify(to)}\``,
-    });
+  if (!named && !/^\d/.test(what)) workloadOf(session, what);
+  const point = named ? undefined : await pointOf(session, what);
+  const name = point?.workload ?? what;
+  const points = await pointsOf(session, name);
+  const journals = (await session.environment.catalog()).journals(name);
+  return { plan: recoveryOf({ workload: name, point, points, journals, to }), workload: workloadOf(session, name) };
+}
+
+/** Pure. Without shipped journals only whole points can be reached, as `among` says. */
+export function recoveryOf(input: {
+  readonly workload: string;
+  readonly point: Point | undefined;
+  readonly points: readonly Point[];
+  readonly journals: readonly ShippedJournal[];
+  readonly to: string | undefined;
+}): RecoveryPlan {
+  const { workload, point, points, journals, to } = input;
+  if (to === undefined) return restoreAsIs(point ?? among(workload, points, undefined), points);
+  const target = journals.length === 0 ? undefined : targetOf(to, journals, points);
+  if (target === undefined) {
+    if (point === undefined) return restoreAsIs(among(workload, points, to), points);
+    if (to === 'latest') return restoreAsIs(point, points);
+    throw new StillpointError(
+      'journal-gap',
+      `no journal of ${workload} is in the repository, so ${point.id} cannot be rolled forward`,
+      {
+        hint: `ship it with \`stillpoint journal ship ${workload}\`, or leave --to out`,
+      },
+    );
   }
-  return { point, workload: workloadOf(session, point.workload) };
+  return planRecovery({ workload, target, points, journals, ...(point === undefined ? {} : { point }) });
+}
+
+/** A written second means its end, so that everything of that second is in. Undefined: a whole point is meant. */
+function targetOf(
+  to: string,
+  journals: readonly ShippedJournal[],
+  points: readonly Point[],
+): RecoveryTarget | undefined {
+  if (to === 'latest') return { kind: 'latest' };
+  if (journals.some((file) => file.name === to)) return { kind: 'file', name: to };
+  const span = parseTime(to);
+  if (span === undefined || points.some((point) => point.cutAt === to)) return undefined;
+  const endMs = span.toMs - span.fromMs > 1_000 ? span.fromMs + 999 : span.toMs - 1;
+  return { kind: 'time', at: new Date(endMs).toISOString() };
 }
 
 /**
- * The point that `--to` asks for. Between two points the state is in journals, which are not shipped yet: such a time is refused, with
- * the two points around it. A time is as exact as it is written: one without fractions of a second means that whole second. Pure.
+ * The point that `--to` asks for where no journal was shipped: a time between two points is refused, with the two points around it. A time is as exact as it is written: one without fractions of a second means that whole second. Pure.
  */
 export function among(workload: string, points: readonly Point[], to: string | undefined): Point {
   const newest = points[0];

@@ -62,6 +62,7 @@ workloads:
       },
       storage: 'auto',
       budgetMs: undefined,
+      method: 'snapshot',
       consistency: 'application',
       drillDirectory: undefined,
     });

@@ -4,6 +4,7 @@ import { join, normalize, resolve, sep } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { applications, stores } from '../adapters/registry.ts';
 import { codeOf, messageOf, StillpointError } from '../model/errors.ts';
+import type { Method } from '../model/point.ts';
 import type { SecretSource } from '../ports/module.ts';
 import { byPlace, errorMap, placeOf, placeOfOffset, type Problem, problemsOf, type Source } from './problems.ts';
 import { configSchema, configurationJsonSchema, type ParsedConfig } from './schema.ts';
@@ -22,6 +23,7 @@ export interface WorkloadConfig {
   readonly storage: 'auto' | readonly Chosen[];
   /** Undefined: depends on the kind of the hold. */
   readonly budgetMs: number | undefined;
+  readonly method: Method;
   readonly consistency: 'application' | 'crash';
   readonly drillDirectory: string | undefined;
 }
@@ -134,6 +136,7 @@ function assemble(parsed: ParsedConfig, file: string): Config {
       application: chosen(workload.application),
       storage: workload.storage === 'auto' ? 'auto' : workload.storage.map(chosen),
       budgetMs: workload.hold.budget === undefined ? undefined : millisecondsOf(workload.hold.budget),
+      method: workload.method,
       consistency: workload.consistency,
       drillDirectory: workload.drill.directory,
     },

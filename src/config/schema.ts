@@ -91,6 +91,12 @@ const workload = z
         examples: ['auto'],
       }),
     hold: hold.prefault({}),
+    method: z
+      .enum(['snapshot', 'online', 'concurrent', 'cold'])
+      .default('snapshot')
+      .describe(
+        "How a backup is made where nobody says it. `snapshot`: freeze, cut, thaw. `online`: the engine's own backup. `concurrent`: live files, closed by the engine's own incremental. `cold`: stop the users, cut, start them again.",
+      ),
     consistency: z
       .enum(['application', 'crash'])
       .default('application')

@@ -11,6 +11,7 @@ import { backup, type BackupResult } from '../flows/backup.ts';
 import { drill } from '../flows/drill.ts';
 import type { Reporter, Workload } from '../flows/environment.ts';
 import { restore, type RestoreResult } from '../flows/restore.ts';
+import { restoreAsIs } from '../model/recovery.ts';
 import { StillpointError } from '../model/errors.ts';
 import { systemClock } from '../platform/clock.ts';
 import { systemExec, type RunningProcess } from '../platform/exec.ts';
@@ -182,7 +183,7 @@ class Demo {
     this.#say('');
     this.#say(`$ stillpoint drill ${last.point.id}`);
     const result = await this.#timed('drill', () =>
-      drill(workload, session.environment, { point: last.point, directory: undefined, signal }),
+      drill(workload, session.environment, { plan: restoreAsIs(last.point), directory: undefined, signal }),
     );
     for (const line of drillLines(last.point, result, paint)) this.#say(line);
     if (result.outcome === 'failed') {
@@ -222,7 +223,7 @@ class Demo {
     const target = { kind: 'directory', path } as const;
     const { signal } = this.#options;
     const result = await this.#timed('restore', () =>
-      restore(workload, session.environment, { point: last.point, target, signal }),
+      restore(workload, session.environment, { plan: restoreAsIs(last.point), target, signal }),
     );
     this.#say(`${bytes(result.bytes)} in ${result.files} files, ${duration(result.tookMs)}`);
     return result;

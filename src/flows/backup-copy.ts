@@ -35,11 +35,11 @@ export async function copy(state: Backup, signal: AbortSignal): Promise<void> {
       const judgement = refuseWeak(state, evidence);
       const facts = {
         id: state.runId,
-        method: 'snapshot',
+        method: state.method,
         level: parent.level,
         parent: parent.point?.id ?? null,
         identity: located.identity,
-      } as const;
+      };
       unsaved = { point: describePoint(facts, evidence, judgement), evidence };
       return [
         ownFile(

@@ -20,10 +20,13 @@ export async function prepare(
   await mkdir(runDirectory(environment, state.runId), { recursive: true, mode: 0o700 });
   for (const part of state.group.get().parts) await part.provider.prepare(part.volumes, signal);
   if (!state.holds) return;
-  const hold = new Hold(workload, environment, state.runId, budgetOf(state.located.get().holdKind, workload.budgetMs));
+  const cold = state.method === 'cold';
+  const budgetMs = budgetOf(cold ? 'stopped' : state.located.get().holdKind, workload.budgetMs);
+  const hold = new Hold(workload, environment, state.runId, budgetMs, cold ? 'stop' : 'freeze');
   state.hold.set(hold);
   await hold.prepare(noteTrace, signal);
-  const canary = await workload.application.openCanary?.(state.runId);
+  // A canary would be a user of the database, and a cold backup has none.
+  const canary = cold ? undefined : await workload.application.openCanary?.(state.runId);
   if (canary === undefined) return;
   state.canary.set(canary);
   state.canaryLoop = sing(state, canary);
@@ -60,13 +63,14 @@ export async function letGo(state: Backup): Promise<void> {
 
 export async function freeze(state: Backup): Promise<void> {
   if (!state.holds) return;
-  if (state.located.get().holdKind === 'writes-stopped') {
+  if (state.located.get().holdKind === 'writes-stopped' || state.method === 'cold') {
     state.canaryStop.abort();
     await state.canaryLoop;
   }
   const hold = state.hold.get();
   const frozen = await hold.freeze();
   state.frozen.set(frozen);
+  state.starts = frozen.answer.starts ?? [];
   state.event('freeze called', frozen.called, 'guard');
   state.event('frozen', frozen.answer.at, 'guard');
   if (!frozen.answer.frozen) {
@@ -98,7 +102,7 @@ export async function cut(state: Backup, signal: AbortSignal): Promise<void> {
 }
 
 export async function removeSnapshots(state: Backup): Promise<void> {
-  for (const part of state.group.get().parts) {
+  for (const part of state.group.peek()?.parts ?? []) {
     for (const ref of part.provider.refs(part.volumes, state.label)) await part.provider.delete(ref);
   }
 }
@@ -112,6 +116,7 @@ export async function thaw(state: Backup, signal: AbortSignal): Promise<void> {
   const { answer, by, before } = await hold.thaw();
   if (before?.seen !== undefined) state.members.push({ when: 'cut', seen: before.seen });
   if (before?.asked !== undefined) state.asked.set(before.asked);
+  if (state.starts.length === 0) state.starts = answer.starts ?? [];
   state.event('thawed', answer.at, by === 'sentinel' ? 'sentinel' : 'guard');
   // Out of the hold, but still under the guard's session, which keeps the engine from recycling the journal.
   const { application } = state.workload;

@@ -1,8 +1,9 @@
 import { StillpointError } from '../model/errors.ts';
-import type { Evidence, FlightEvent, GroupCut, HoldEvidence } from '../model/evidence.ts';
+import type { Evidence, FlightEvent, GroupCut, HoldEvidence, OnlineEvidence } from '../model/evidence.ts';
 import type { FreezeAnswer, MemberObservation } from '../model/hold.ts';
 import { judge } from '../model/judge.ts';
-import type { Finding, Level, Outcome, Point, Verdict } from '../model/point.ts';
+import type { JournalStart } from '../model/journal.ts';
+import type { Finding, Level, Method, Outcome, Point, Verdict } from '../model/point.ts';
 import type { Moment } from '../model/time.ts';
 import { bootId } from '../platform/clock.ts';
 import type { Canary, CollectedFile, Located } from '../ports/application.ts';
@@ -12,6 +13,8 @@ import type { Hold } from './hold.ts';
 import type { ParentChoice, Forecast } from './predict.ts';
 
 export interface BackupRequest {
+  /** Undefined: `snapshot`. */
+  readonly method?: Method | undefined;
   /** Undefined: incremental where a parent exists, else full. */
   readonly level: Level | undefined;
   readonly signal: AbortSignal;
@@ -23,6 +26,14 @@ export interface BackupResult {
   readonly evidence: Evidence;
   readonly findings: readonly Finding[];
 }
+
+/** The engine backs itself up: nothing of ours cuts. */
+const noCut: GroupCut = {
+  atomicity: 'sequential',
+  how: "the engine's own backup, nothing was cut",
+  cuts: [],
+  spans: [],
+};
 
 /** What a backup knows of itself, filled step by step. */
 export class Backup {
@@ -42,6 +53,8 @@ export class Backup {
   /** Before the copy, without the last look at the member. */
   readonly verdict = new Slot<Verdict>('verdict');
   readonly collected = new Slot<readonly CollectedFile[]>('collected');
+  readonly online = new Slot<OnlineEvidence>('online');
+  starts: readonly JournalStart[] = [];
   readonly saved = new Slot<{ readonly point: Point; readonly evidence: Evidence }>('saved');
   readonly members: { readonly when: 'chosen' | 'frozen' | 'cut' | 'record'; readonly seen: MemberObservation }[] = [];
   readonly events: FlightEvent[] = [];
@@ -50,12 +63,17 @@ export class Backup {
   canaryLoop: Promise<void> = Promise.resolve();
   canaryAcknowledged: number | undefined;
   copyMs = 0;
+  estimatedBytes: number | undefined;
 
   constructor(workload: Workload, environment: Environment, request: BackupRequest) {
     this.runId = newRunId(environment.clock);
     this.workload = workload;
     this.environment = environment;
     this.request = request;
+  }
+
+  get method(): Method {
+    return this.request.method ?? 'snapshot';
   }
 
   get label(): string {
@@ -66,18 +84,18 @@ export class Backup {
     this.events.push({ what, by, at });
   }
 
-  /** Null where the configuration asks for a cut without a hold. */
+  /** False where the configuration asks for a cut without a hold, and where the engine backs itself up. */
   get holds(): boolean {
-    return this.located.get().holdKind !== 'none';
+    return this.method === 'cold' || (this.method === 'snapshot' && this.located.get().holdKind !== 'none');
   }
 
   get accepted(): Verdict {
-    return this.holds ? 'application-consistent' : 'crash-consistent';
+    return this.holds || this.online.peek() !== undefined ? 'application-consistent' : 'crash-consistent';
   }
 
   evidence(): Evidence {
     const located = this.located.get();
-    const group = this.group.get();
+    const online = this.online.peek();
     return {
       schema: 'stillpoint.evidence/1',
       runId: this.runId,
@@ -85,10 +103,12 @@ export class Backup {
       engine: { name: this.workload.application.engine, version: located.version, facts: located.facts },
       bootId: bootId(),
       required: located.paths,
-      volumes: group.volumes,
+      volumes: this.group.peek()?.volumes ?? [],
       members: [...this.members],
       hold: this.holdEvidence(),
-      cut: this.cut.get(),
+      cut: online === undefined ? this.cut.get() : noCut,
+      ...(online === undefined ? {} : { online }),
+      ...(this.starts.length === 0 ? {} : { starts: this.starts }),
       leftOut: located.paths.flatMap((path) => path.leftOut.map((each) => ({ ...each, under: path.path }))),
       ...(this.canaryAcknowledged === undefined ? {} : { canary: { acknowledged: this.canaryAcknowledged } }),
       events: [...this.events],

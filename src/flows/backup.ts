@@ -2,7 +2,10 @@ import { Backup, note, refuseWeak, type BackupRequest, type BackupResult } from 
 import { cut, freeze, letGo, prepare, removeSnapshots, thaw, thawAgain } from './backup-hold.ts';
 import { copy, forgetCopy } from './backup-copy.ts';
 import { rm } from 'node:fs/promises';
+import type { Located } from '../ports/application.ts';
+import { chooseOnline, copyOnline, estimateOnline, locateOnline, prepareOnline, unsupported } from './backup-online.ts';
 import { StillpointError, messageOf } from '../model/errors.ts';
+import type { Method } from '../model/point.ts';
 import { budgetOf, locateGroup, refsOf } from './group.ts';
 import { lockWorkload, runDirectory, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
@@ -43,6 +46,27 @@ export const backupSteps: readonly Step<Backup>[] = [
   { name: 'expire', run: expire },
 ];
 
+/** The engine backs itself up, without a hold of ours. */
+export const onlineSteps: readonly Step<Backup>[] = [
+  { name: 'locate', run: locateOnline },
+  { name: 'choose', run: chooseOnline },
+  { name: 'predict', run: estimateOnline },
+  {
+    name: 'prepare',
+    traces: (state) => [{ kind: 'directory', path: runDirectory(state.environment, state.runId) }],
+    run: prepareOnline,
+    undo: letGo,
+  },
+  { name: 'copy', run: copyOnline, undo: forgetCopy },
+  { name: 'record', run: record, undo: unrecord, commits: true },
+  { name: 'expire', run: expire },
+];
+
+/** Which steps a method takes. */
+export function stepsOf(method: Method): readonly Step<Backup>[] {
+  return method === 'online' || method === 'concurrent' ? onlineSteps : backupSteps;
+}
+
 /** Makes one restore point, or throws and leaves nothing behind. */
 export async function backup(
   workload: Workload,
@@ -54,7 +78,14 @@ export async function backup(
     await refuseLeftHold(workload, environment);
     const state = new Backup(workload, environment, request);
     const { runId } = state;
-    const run = { runId, flow: 'backup', workload: workload.name, steps: backupSteps, state, signal: request.signal };
+    const run = {
+      runId,
+      flow: 'backup',
+      workload: workload.name,
+      steps: stepsOf(state.method),
+      state,
+      signal: request.signal,
+    };
     return await runJournaled({ ...run, result: resultOf, outcomeOf: (result) => result.outcome }, environment);
   } finally {
     lock.release();
@@ -63,12 +94,20 @@ export async function backup(
 
 function resultOf(state: Backup): BackupResult {
   const { point, evidence } = state.saved.get();
-  const weaker = point.verdict !== state.accepted || state.parent.get().degraded !== undefined;
+  const { online } = evidence;
+  const weaker =
+    point.verdict !== state.accepted ||
+    state.parent.get().degraded !== undefined ||
+    (online !== undefined && online.made !== online.asked);
   return { outcome: weaker ? 'degraded' : 'complete', point, evidence, findings: state.findings };
 }
 
 async function locate(state: Backup, signal: AbortSignal): Promise<void> {
-  const located = await state.workload.application.locate(signal);
+  const { application } = state.workload;
+  if (state.method === 'cold' && application.openStop === undefined) throw unsupported(state);
+  const found = await application.locate(signal);
+  // Whatever its own freeze is like: an engine without users writes nothing.
+  const located: Located = state.method === 'cold' ? { ...found, holdKind: 'writes-stopped' } : found;
   state.located.set(located);
   state.group.set(await locateGroup(located, state.workload.providers, signal));
 }
@@ -97,7 +136,7 @@ async function predictStep(state: Backup, signal: AbortSignal): Promise<void> {
     located,
     group: state.group.get(),
     history: catalog.holds(state.workload.name, 10),
-    budgetMs: budgetOf(located.holdKind, state.workload.budgetMs),
+    budgetMs: budgetOf(state.method === 'cold' ? 'stopped' : located.holdKind, state.workload.budgetMs),
     signal,
   });
   for (const finding of forecast.findings) note(state, finding);
@@ -115,7 +154,7 @@ async function judgeStep(state: Backup): Promise<void> {
   state.verdict.set(refuseWeak(state, soFar).verdict);
 }
 
-async function record(state: Backup): Promise<void> {
+export async function record(state: Backup): Promise<void> {
   const { point } = state.saved.get();
   const catalog = await state.environment.catalog();
   catalog.addPoint(point);

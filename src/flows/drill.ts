@@ -2,14 +2,16 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StillpointError } from '../model/errors.ts';
 import type { Evidence } from '../model/evidence.ts';
-import type { DrillResult, Finding, Point } from '../model/point.ts';
+import type { DrillResult, Finding } from '../model/point.ts';
+import type { RecoveryPlan } from '../model/recovery.ts';
 import { lockWorkload, newRunId, Slot, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
-import { copyOf, makeScratch, placeUnder, prepareRestore, scratchOf, type PreparedRestore } from './restore.ts';
+import { copyOf, materialize, prepareRecovery, type PreparedRecovery } from './materialize.ts';
+import { makeScratch, placeUnder, scratchOf } from './restore.ts';
 import { runJournaled } from './run.ts';
 
 export interface DrillRequest {
-  readonly point: Point;
+  readonly plan: RecoveryPlan;
   /** Where the copy is made; undefined: below the state directory. */
   readonly directory: string | undefined;
   readonly signal: AbortSignal;
@@ -21,7 +23,7 @@ class Drill {
   readonly environment: Environment;
   readonly request: DrillRequest;
   readonly directory: string;
-  readonly prepared = new Slot<PreparedRestore>('prepared');
+  readonly prepared = new Slot<PreparedRecovery>('prepared');
   readonly scratch = new Slot<string>('scratch');
   readonly findings: Finding[] = [];
   readonly beganMs: number;
@@ -91,8 +93,8 @@ function resultOf(state: Drill): DrillResult {
 
 async function plan(state: Drill): Promise<void> {
   const { environment, request } = state;
-  state.prepared.set(await prepareRestore(request.point, placeUnder(state.directory), environment));
-  const { bytes } = state.prepared.get().plan;
+  state.prepared.set(await prepareRecovery(request.plan, placeUnder(state.directory), environment));
+  const { bytes } = state.prepared.get();
   const free = await environment.host.freeBytes(state.directory);
   if (free < bytes) {
     throw new StillpointError(
@@ -106,27 +108,31 @@ async function plan(state: Drill): Promise<void> {
 }
 
 async function restoreCopy(state: Drill, signal: AbortSignal): Promise<void> {
-  const repository = await state.environment.repository();
   await mkdir(state.directory, { recursive: true, mode: 0o711 });
-  await repository.restore({
-    snapshot: state.request.point.repositorySnapshot,
-    place: state.prepared.get().place,
-    onProgress: (progress) => state.environment.reporter.progress('restore', progress),
+  state.scratch.set(await makeScratch(state.runId));
+  const { findings } = await materialize(state.prepared.get(), state.workload, state.environment, {
+    into: placeUnder(state.directory),
+    scratch: state.scratch.get(),
+    staging: join(state.directory, '.restore'),
     signal,
   });
-  state.scratch.set(await makeScratch(state.runId));
-  const copy = copyOf(state.prepared.get().record, placeUnder(state.directory), state.scratch.get());
+  for (const finding of findings) keep(state, finding);
+  const copy = copyOf(state.prepared.get().base.record, placeUnder(state.directory), state.scratch.get());
   await state.workload.application.adopt?.(copy);
 }
 
+function keep(state: Drill, finding: Finding): void {
+  state.findings.push(finding);
+  state.environment.reporter.finding(finding);
+}
+
 async function verify(state: Drill, signal: AbortSignal): Promise<void> {
-  const { record: made } = state.prepared.get();
+  const { record: made } = state.prepared.get().base;
   const copy = copyOf(made, placeUnder(state.directory), state.scratch.get());
   for await (const finding of state.workload.application.verify(copy, signal)) {
     // The engine answers: from here on the restored data can be used.
     if (finding.check === 'start') state.rtoMs = Math.round(state.environment.clock.monoMs() - state.beganMs);
-    state.findings.push(finding);
-    state.environment.reporter.finding(finding);
+    keep(state, finding);
   }
   state.rtoMs ??= Math.round(state.environment.clock.monoMs() - state.beganMs);
   const lost = lostCanary(made.evidence, state.findings);
@@ -148,7 +154,11 @@ export function lostCanary(evidence: Pick<Evidence, 'canary'>, findings: readonl
 }
 
 async function record(state: Drill): Promise<void> {
-  (await state.environment.catalog()).addDrill(state.request.point.id, resultOf(state));
+  const { point } = state.request.plan;
+  const result = resultOf(state);
+  (await state.environment.catalog()).addDrill(point.id, result);
+  // Only a copy that was proved may count for the engine's own purge of journals.
+  if (result.outcome === 'passed') await state.workload.application.confirm?.(point);
 }
 
 async function removeCopy(state: Drill): Promise<void> {

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import type { Catalog } from '../catalog/catalog.ts';
 import { StillpointError } from '../model/errors.ts';
-import type { Finding } from '../model/point.ts';
+import type { Finding, Method } from '../model/point.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Exec } from '../platform/exec.ts';
 import type { Logger } from '../platform/logger.ts';
@@ -25,6 +25,8 @@ export interface Workload {
   readonly providers: readonly SnapshotProvider[];
   /** Undefined: 5 s for a hold that stops writers, 30 min for one that does not. */
   readonly budgetMs: number | undefined;
+  /** How backups are made where nobody says it. */
+  readonly method?: Method;
   /** The weakest verdict that is accepted. */
   readonly consistency: 'application' | 'crash';
 }

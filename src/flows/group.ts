@@ -92,7 +92,8 @@ export async function cutGroup(group: Group, label: string, signal: AbortSignal)
   };
 }
 
-/** A hold that stops writers must be short; one that does not may last as long as a copy takes. */
-export function budgetOf(kind: HoldKind, configured: number | undefined): number {
+/** A hold that stops writers must be short; one that does not, or for which users were stopped, may last as long as a copy takes. */
+export function budgetOf(kind: HoldKind | 'stopped', configured: number | undefined): number {
+  if (kind === 'stopped') return Math.max(configured ?? 0, 30 * 60_000);
   return configured ?? (kind === 'copy-rules' ? 30 * 60_000 : 5_000);
 }

@@ -38,7 +38,13 @@ export class Hold {
   #mayBeFrozen = false;
   #report: HoldReport | undefined;
 
-  constructor(workload: Workload, environment: Environment, runId: string, budgetMs: number) {
+  constructor(
+    workload: Workload,
+    environment: Environment,
+    runId: string,
+    budgetMs: number,
+    way: 'freeze' | 'stop' = 'freeze',
+  ) {
     this.#workload = workload;
     this.#environment = environment;
     this.budgetMs = budgetMs;
@@ -47,6 +53,7 @@ export class Hold {
       workload: workload.name,
       engine: workload.application.engine,
       identity: `stillpoint:${runId}`,
+      ...(way === 'freeze' ? {} : { way }),
     };
     const places = holdPlaces(environment.stateDirectory, runId);
     this.#spec = {

@@ -11,6 +11,8 @@ function point(id: string, level: Level, extra: Partial<Point> = {}): Point {
     workload: 'orders',
     method: 'snapshot',
     level,
+    starts: [],
+    marks: null,
     parent: null,
     verdict: 'application-consistent',
     reasons: [],

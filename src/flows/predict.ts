@@ -37,7 +37,10 @@ export function chooseParent(input: {
   }
   if (input.asked === 'full') return { level: 'full', point: null };
   const usable = input.points.filter(
-    (point) => point.identity === input.identity && input.snapshots.has(point.repositorySnapshot),
+    (point) =>
+      (point.method === 'snapshot' || point.method === 'cold') &&
+      point.identity === input.identity &&
+      input.snapshots.has(point.repositorySnapshot),
   );
   const parent = input.asked === 'cumulative' ? usable.find((point) => point.level === 'full') : usable[0];
   if (parent !== undefined) return { level: input.asked ?? 'incremental', point: parent };

@@ -7,6 +7,8 @@ import type { Repository, SnapshotInfo } from '../repository/api.ts';
 
 /** Where the record lies inside a repository snapshot, beside the original paths. */
 export const recordPath = '/.stillpoint/point.json';
+/** The engine's own backup, one file a stream. Must sort before the record, which is known only after them. */
+export const levelsPath = '/.stillpoint/levels';
 export const pointTag = 'stillpoint-point';
 
 export type UnsavedPoint = PointRecord['point'];
@@ -54,8 +56,16 @@ export function describePoint(facts: PointFacts, evidence: Evidence, judgement: 
       paths: volume.holds.map((name) => paths.get(name) ?? name),
       cutAt: evidence.cut.cuts.find((cut) => cut.volume === volume.id)?.fixed.wall ?? '',
     })),
-    journal: journal === undefined ? null : journal.to,
+    journal: journal === undefined ? firstStart(evidence) : journal.to,
+    starts: evidence.starts ?? [],
+    marks: evidence.online?.to ?? null,
   };
+}
+
+/** For people, who mostly have one journal; all parts are in `starts`. */
+function firstStart(evidence: Evidence): Point['journal'] {
+  const first = evidence.starts?.[0];
+  return first === undefined ? null : { file: first.file, position: first.position };
 }
 
 export function encodeRecord(point: UnsavedPoint, evidence: Evidence, repository: Repository): Uint8Array {
@@ -93,6 +103,8 @@ const noBytes: Bytes = { logical: 0, read: 0, changed: 0, stored: 0 };
 
 export function pointFrom(unsaved: UnsavedPoint, snapshot: Pick<SnapshotInfo, 'id' | 'bytes'>): Point {
   return {
+    // Records of before these existed lack them.
+    ...{ starts: [], marks: null },
     ...unsaved,
     bytes: snapshot.bytes ?? noBytes,
     repositorySnapshot: snapshot.id,

@@ -2,19 +2,18 @@ import { chmod, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { tmpdir } from 'node:os';
 import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
-import type { Point, PointRecord } from '../model/point.ts';
+import type { Finding } from '../model/point.ts';
+import type { RecoveryPlan } from '../model/recovery.ts';
 import type { RequiredPath } from '../model/storage.ts';
-import type { Copy } from '../ports/application.ts';
-import type { Progress, RestorePlan } from '../repository/api.ts';
-import { lockWorkload, newRunId, Slot, type Environment, type Workload } from './environment.ts';
+import { lockWorkload, newRunId, runDirectory, Slot, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
-import { readRecord, recordPath } from './record.ts';
+import { copyOf, materialize, prepareRecovery, type Materialized, type PreparedRecovery } from './materialize.ts';
 import { runJournaled } from './run.ts';
 
 export type RestoreTarget = { readonly kind: 'directory'; readonly path: string } | { readonly kind: 'in-place' };
 
 export interface RestoreRequest {
-  readonly point: Point;
+  readonly plan: RecoveryPlan;
   readonly target: RestoreTarget;
   readonly signal: AbortSignal;
 }
@@ -22,6 +21,10 @@ export interface RestoreRequest {
 export interface RestoreResult {
   readonly runId: string;
   readonly point: string;
+  /** Levels of the engine's own backup, and journal files, that were put on top of the base. */
+  readonly levels: number;
+  readonly journals: number;
+  readonly findings: readonly Finding[];
   readonly files: number;
   readonly bytes: number;
   readonly tookMs: number;
@@ -31,59 +34,8 @@ export interface RestoreResult {
   readonly movedAside: readonly { readonly from: string; readonly to: string }[];
 }
 
-/** A point opened for restoring: what it holds and what would be written where. Nothing is touched yet. */
-export interface PreparedRestore {
-  readonly record: PointRecord;
-  readonly plan: RestorePlan;
-  readonly place: (original: string) => string | undefined;
-}
-
-/** Everything under the required paths; our own record stays in the repository. */
-function placer(
-  required: readonly RequiredPath[],
-  into: (original: string) => string,
-): (original: string) => string | undefined {
-  const roots = required.flatMap((path) => [path.path, ...path.companions]);
-  return (original) => {
-    if (original === dirname(recordPath) || original === recordPath) return undefined;
-    const wanted = roots.some(
-      (root) =>
-        original === root || original.startsWith(`${root}/`) || root.startsWith(`${original === '/' ? '' : original}/`),
-    );
-    return wanted ? into(original) : undefined;
-  };
-}
-
 export function placeUnder(directory: string): (original: string) => string {
   return (original) => (original === '/' ? directory : directory + original);
-}
-
-/** Plans first: what is missing is named before anything is touched. Throws `point-incomplete`. */
-export async function prepareRestore(
-  point: Point,
-  into: (original: string) => string,
-  environment: Environment,
-): Promise<PreparedRestore> {
-  const repository = await environment.repository();
-  const record = await readRecord(repository, point.repositorySnapshot);
-  const place = placer(record.evidence.required, into);
-  const planned = await repository.plan(point.repositorySnapshot, place);
-  if (planned.missing.length > 0) {
-    const some = planned.missing.slice(0, 5).join('; ');
-    throw new StillpointError(
-      'point-incomplete',
-      `point ${point.id} cannot be restored whole: ${some}${planned.missing.length > 5 ? ` and ${planned.missing.length - 5} more` : ''}`,
-      {
-        hint: 'run `stillpoint repo check --read-data` to see which points are hit, and choose another with `stillpoint points`',
-        details: { missing: planned.missing },
-      },
-    );
-  }
-  return { record, plan: planned, place };
-}
-
-export function copyOf(record: PointRecord, into: (original: string) => string, scratch: string): Copy {
-  return { at: into, required: record.evidence.required, facts: record.evidence.engine.facts, scratch };
 }
 
 /** Short, for Unix sockets have paths of at most 107 bytes. Open to the engine's own user, who must get in. */
@@ -101,8 +53,8 @@ export async function makeScratch(runId: string): Promise<string> {
 
 class Restore {
   readonly runId: string;
-  readonly prepared = new Slot<PreparedRestore>('prepared');
-  readonly written = new Slot<{ readonly bytes: number; readonly files: number }>('written');
+  readonly prepared = new Slot<PreparedRecovery>('prepared');
+  readonly written = new Slot<Materialized>('written');
   readonly movedAside: { readonly from: string; readonly to: string }[] = [];
   readonly into: (original: string) => string;
   readonly beganMs: number;
@@ -121,14 +73,21 @@ class Restore {
   }
 
   get required(): readonly RequiredPath[] {
-    return this.prepared.get().record.evidence.required;
+    return this.prepared.get().required;
   }
 }
 
 export const restoreSteps: readonly Step<Restore>[] = [
   { name: 'plan', run: plan },
   { name: 'make-room', run: makeRoom, undo: putBack },
-  { name: 'write', run: write },
+  {
+    name: 'write',
+    traces: (state) => [
+      { kind: 'directory', path: scratchOf(state.runId) },
+      { kind: 'directory', path: stagingOf(state) },
+    ],
+    run: write,
+  },
   {
     name: 'adopt',
     traces: (state) => [{ kind: 'directory', path: scratchOf(state.runId) }],
@@ -167,7 +126,9 @@ export async function restore(
 function resultOf(state: Restore): RestoreResult {
   return {
     runId: state.runId,
-    point: state.request.point.id,
+    point: state.request.plan.point.id,
+    levels: state.request.plan.levels.length,
+    journals: state.request.plan.journals.length,
     ...state.written.get(),
     tookMs: state.tookMs,
     paths: state.required.map((path) => ({ name: path.name, original: path.path, at: state.into(path.path) })),
@@ -178,8 +139,8 @@ function resultOf(state: Restore): RestoreResult {
 async function plan(state: Restore, signal: AbortSignal): Promise<void> {
   const { environment, request, workload } = state;
   if (request.target.kind === 'directory') await refuseNotEmpty(resolve(request.target.path));
-  state.prepared.set(await prepareRestore(request.point, state.into, environment));
-  const { bytes } = state.prepared.get().plan;
+  state.prepared.set(await prepareRecovery(request.plan, state.into, environment));
+  const { bytes } = state.prepared.get();
   const where =
     request.target.kind === 'directory' ? resolve(request.target.path) : dirname(state.required[0]?.path ?? '/');
   const free = await environment.host.freeBytes(where);
@@ -267,21 +228,34 @@ async function putBack(state: Restore): Promise<void> {
   }
 }
 
+/** Beside the target, where the room is; in place, where nothing of ours may lie among the data, below the state directory. */
+function stagingOf(state: Restore): string {
+  const { target } = state.request;
+  return target.kind === 'directory'
+    ? join(resolve(target.path), `.restore-${state.runId}`)
+    : runDirectory(state.environment, state.runId);
+}
+
 async function write(state: Restore, signal: AbortSignal): Promise<void> {
-  const repository = await state.environment.repository();
-  const report = await repository.restore({
-    snapshot: state.request.point.repositorySnapshot,
-    place: state.prepared.get().place,
-    onProgress: (progress: Progress) => state.environment.reporter.progress('restore', progress),
-    signal,
-  });
-  state.written.set(report);
+  const scratch = await makeScratch(state.runId);
+  try {
+    state.written.set(
+      await materialize(state.prepared.get(), state.workload, state.environment, {
+        into: state.into,
+        scratch,
+        staging: stagingOf(state),
+        signal,
+      }),
+    );
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
 }
 
 async function adopt(state: Restore): Promise<void> {
   const scratch = await makeScratch(state.runId);
   try {
-    await state.workload.application.adopt?.(copyOf(state.prepared.get().record, state.into, scratch));
+    await state.workload.application.adopt?.(copyOf(state.prepared.get().base.record, state.into, scratch));
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

@@ -1,8 +1,9 @@
 import { type Catalog } from '../catalog/catalog.ts';
 import { messageOf } from '../model/errors.ts';
 import type { Finding, Point } from '../model/point.ts';
-import type { Repository } from '../repository/api.ts';
+import type { Repository, SnapshotInfo } from '../repository/api.ts';
 import { pointFrom, pointTag, readRecord } from './record.ts';
+import { journalTag, readShipment } from './ship.ts';
 
 /** Makes the catalog list the points that the repository has: adds those it lacks, removes those that were forgotten elsewhere. Records that cannot be trusted are findings. */
 export async function syncCatalog(
@@ -13,7 +14,12 @@ export async function syncCatalog(
   const found: Point[] = [];
   const findings: Finding[] = [];
   const snapshots = await repository.snapshots();
+  const shipments = catalog.shipments();
   for (const snapshot of snapshots) {
+    if (snapshot.tags.includes(journalTag) && !shipments.has(snapshot.id)) {
+      await addShipment(repository, catalog, snapshot, findings);
+      continue;
+    }
     if (!snapshot.tags.includes(pointTag) || known.has(snapshot.id)) continue;
     try {
       const { point } = await readRecord(repository, snapshot.id);
@@ -30,5 +36,19 @@ export async function syncCatalog(
     catalog.removePoint(point.id);
     findings.push({ severity: 'warning', check: 'catalog', said: `point ${point.id} is no longer in the repository` });
   }
+  for (const snapshot of shipments) if (!there.has(snapshot)) catalog.removeShipment(snapshot);
   return { found, findings };
+}
+
+async function addShipment(
+  repository: Repository,
+  catalog: Catalog,
+  snapshot: SnapshotInfo,
+  findings: Finding[],
+): Promise<void> {
+  try {
+    catalog.addJournals(await readShipment(repository, snapshot));
+  } catch (error) {
+    findings.push({ severity: 'error', check: 'catalog', said: messageOf(error) });
+  }
 }

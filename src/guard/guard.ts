@@ -32,6 +32,8 @@ export interface SentinelLine {
 const ownerWaitMs = 15_000;
 /** The engine session gets this long to thaw before it is cut off and the engine is asked from outside. */
 const sessionThawMs = 1_500;
+/** Starting an engine's users again takes longer than a word to it. */
+const sessionStartMs = 120_000;
 /** Role and freeze are asked once more before a thaw on the word, for no longer than this. */
 const lastLookMs = 1_000;
 
@@ -141,7 +143,7 @@ class Guard {
         return this.#status();
       case 'prepare':
         this.#phase = 'preparing';
-        this.#session = await this.#application.openHold(this.#spec.token, this.#spec.budgetMs);
+        this.#session = await this.#openSession();
         await this.#session.prepare();
         this.#phase = 'ready';
         return null;
@@ -160,6 +162,14 @@ class Guard {
         await this.#session?.close();
         return null;
     }
+  }
+
+  async #openSession(): Promise<HoldSession> {
+    const { token, budgetMs } = this.#spec;
+    if (token.way !== 'stop') return await this.#application.openHold(token, budgetMs);
+    const session = await this.#application.openStop?.(token, budgetMs);
+    if (session !== undefined) return session;
+    throw new StillpointError('method-unsupported', `${token.engine} cannot be stopped for a cold backup`);
   }
 
   #open(): HoldSession {
@@ -252,7 +262,7 @@ class Guard {
     // A thaw beside a freeze under way could be overtaken by it. A session that throws at thaw has told us nothing: the engine is
     // asked from outside then, like after a hang.
     const thawing = this.#freezing.then(() => session.thaw()).catch(() => undefined);
-    const answer = await this.#within(sessionThawMs, thawing);
+    const answer = await this.#within(this.#spec.token.way === 'stop' ? sessionStartMs : sessionThawMs, thawing);
     if (answer?.thawed === true) return answer;
     void session.close();
     const outside = await this.#application.thaw(this.#spec.token);

@@ -7,6 +7,8 @@ import { onLines, type HoldReport, type SentinelSpec } from './protocol.ts';
 
 /** A guard that has not said `thawed` this long after its deadline is taken as hung. */
 const graceMs = 400;
+/** After a cold backup the engine's users are started, which takes longer than a thaw. */
+const startGraceMs = 130_000;
 const attempts = 60;
 
 type SentinelWord = { readonly armed: number } | { readonly thawed: true };
@@ -31,7 +33,8 @@ export async function runSentinel(
         resolve('thawed');
       } else {
         armed = true;
-        cancel = clock.after(word.armed + graceMs - clock.monoMs(), () => resolve('overdue'));
+        const grace = watch.spec.token.way === 'stop' ? startGraceMs : graceMs;
+        cancel = clock.after(word.armed + grace - clock.monoMs(), () => resolve('overdue'));
       }
     });
     input.on('end', () => resolve('guard-gone'));

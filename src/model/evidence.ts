@@ -7,13 +7,15 @@ import type {
   JournalSpan,
   MemberObservation,
 } from './hold.ts';
+import type { JournalStart, Marks } from './journal.ts';
+import type { Level } from './point.ts';
 import type { LeftOut, RequiredPath, SnapshotRef, Volume } from './storage.ts';
 import type { Moment } from './time.ts';
 
 /** Something that happened, on the shared monotonic clock. The flight recorder is the list of these. */
 export interface FlightEvent {
   readonly what: string;
-  readonly by: 'flow' | 'guard' | 'sentinel' | 'canary';
+  readonly by: 'flow' | 'guard' | 'sentinel' | 'canary' | 'engine';
   readonly at: Moment;
 }
 
@@ -55,6 +57,29 @@ export interface HoldEvidence {
   readonly journalCollected: readonly string[];
 }
 
+/** What the engine's own backup said of itself. Without a hold of ours: the engine answers for the consistency of what it writes. */
+export interface OnlineEvidence {
+  readonly asked: Level;
+  readonly made: Level;
+  /** Why the engine made another level than was asked for. */
+  readonly why?: string;
+  readonly from: Marks;
+  readonly to: Marks;
+  /**
+   * What this level goes on top of: the parent's `to`, or the marks that were taken before live files were copied (`dirty`). Null for
+   * a full.
+   */
+  readonly onTopOf: Marks | null;
+  /** True when live files were copied before, which are worth nothing without this level. */
+  readonly dirty: boolean;
+  readonly finished: boolean;
+  readonly said: string;
+  readonly began: Moment;
+  readonly ended: Moment;
+  readonly streams: readonly { readonly name: string; readonly bytes: number }[];
+  readonly spans: readonly CommandSpan[];
+}
+
 /**
  * What was observed while a point was made. Nothing here is a conclusion: `judge` draws them. Stored and signed with the point.
  * Members are observed at `chosen`, `frozen`, `cut` and `record` (docs/design/rules.md, 10).
@@ -78,6 +103,10 @@ export interface Evidence {
   /** Null when the configuration asks for a cut without a hold. */
   readonly hold: HoldEvidence | null;
   readonly cut: GroupCut;
+  /** Present for the methods `online` and `concurrent`; `hold` is null and `cut` empty then. */
+  readonly online?: OnlineEvidence;
+  /** Where rolling forward from this point begins, by part of the journal. */
+  readonly starts?: readonly JournalStart[];
   readonly leftOut: readonly (LeftOut & { readonly under: string })[];
   /** Last canary number that the engine had acknowledged before the cut was called; absent without a canary. */
   readonly canary?: { readonly acknowledged: number };

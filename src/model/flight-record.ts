@@ -32,6 +32,7 @@ export function commandSpans(evidence: Evidence): readonly CommandSpan[] {
     ...(evidence.hold?.askedBeforeThaw?.spans ?? []),
     ...(evidence.hold?.thawed.spans ?? []),
     ...evidence.cut.spans,
+    ...(evidence.online?.spans ?? []),
   ];
 }
 
@@ -63,7 +64,7 @@ export function summarizeHold(evidence: Evidence): HoldSummary | null {
 /** When the first volume's cut was called. Empty without a cut. */
 export function cutCalledAt(evidence: Evidence): string {
   const called = evidence.cut.cuts.map((cut) => cut.called);
-  return called.toSorted((a, b) => a.monoMs - b.monoMs)[0]?.wall ?? '';
+  return called.toSorted((a, b) => a.monoMs - b.monoMs)[0]?.wall ?? evidence.online?.began.wall ?? '';
 }
 
 /** The point's time: when the first volume was cut, since later ones can only hold more. Empty without a cut. */
@@ -72,5 +73,6 @@ export function cutAt(evidence: Evidence): string {
   for (const cut of evidence.cut.cuts) {
     if (first === undefined || cut.fixed.monoMs < first.monoMs) first = cut.fixed;
   }
-  return first?.wall ?? '';
+  // The engine does not say at which moment of its run it took the state; its end is never too early to roll forward from.
+  return first?.wall ?? evidence.online?.ended.wall ?? '';
 }

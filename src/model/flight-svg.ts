@@ -78,6 +78,7 @@ function windowOf(evidence: Evidence): Window {
   const { hold, cut } = evidence;
   const cuts = cut.cuts.flatMap(({ called, fixed }) => [called.monoMs, fixed.monoMs]);
   const holds = hold === null ? [] : [hold.freezeCalled.monoMs, hold.frozen.at.monoMs, hold.thawed.at.monoMs];
+  if (evidence.online !== undefined) cuts.push(evidence.online.began.monoMs, evidence.online.ended.monoMs);
   // Without a hold and a cut there is no instant to look at: the first event stands in for it.
   const shown = [...holds, ...cuts, ...(holds.length + cuts.length === 0 ? [evidence.events[0]?.at.monoMs ?? 0] : [])];
   const start = Math.min(...shown);
@@ -111,7 +112,7 @@ function lanesOf(evidence: Evidence): readonly Lane[] {
     { name: 'flow', marks: events('flow') },
     { name: 'guard', marks: events('guard') },
     ...(sentinel.length > 0 ? [{ name: 'sentinel', marks: sentinel }] : []),
-    { name: 'engine', marks: spans('engine') },
+    { name: 'engine', marks: [...spans('engine'), ...events('engine')] },
     { name: 'provider', marks: spans('provider') },
     { name: 'canary', marks: events('canary') },
   ];
@@ -150,6 +151,9 @@ function heading(
 
 function figures(evidence: Evidence): string {
   const hold = summarizeHold(evidence);
+  const { online } = evidence;
+  if (online !== undefined)
+    return escape(`${online.made} by the engine's own backup${online.dirty ? ', over files copied live' : ''}`);
   if (hold === null) return 'cut without a hold';
   const pair = (name: string, value: string): string => `${name} <tspan class="figure">${value}</tspan>`;
   return [

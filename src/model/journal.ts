@@ -11,6 +11,12 @@ export interface JournalStart {
 }
 
 /**
+ * The engine's own counters, by part (a region, a database): how far a backup reaches. A level fits on another when its `from` equals
+ * the other's `to` in every part. Compared as text only.
+ */
+export type Marks = Readonly<Record<string, string>>;
+
+/**
  * One file of an engine's journal. Files of one part form a chain: each begins at the position at which the one before it ended.
  * Times are RFC 3339 UTC, as exact as the engine keeps them.
  */
@@ -39,7 +45,8 @@ export interface ShippedJournal extends JournalFile {
   /** Repository snapshot that holds it, at `path`. */
   readonly snapshot: string;
   readonly sha256: string;
-  readonly shippedAt: string;
+  /** Every change made until then is in this file or an earlier one of its part. Not later than the moment at which it was closed. */
+  readonly coversTo: string;
 }
 
 /** Up to where recovery goes. `time`: every change made until the end of that second or instant. `file`: to the end of that journal file. */

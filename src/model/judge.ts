@@ -1,4 +1,5 @@
-import type { Evidence, HoldEvidence } from './evidence.ts';
+import type { Evidence, HoldEvidence, OnlineEvidence } from './evidence.ts';
+import type { Marks } from './journal.ts';
 import type { MemberObservation } from './hold.ts';
 import type { Reason, Verdict } from './point.ts';
 
@@ -18,7 +19,10 @@ export type Rule =
   | 'role-changed'
   | 'role-not-observed'
   | 'journal-incomplete'
-  | 'clock-disordered';
+  | 'clock-disordered'
+  | 'engine-backup-unfinished'
+  | 'chain-broken'
+  | 'dirty-copy-open';
 
 export interface Judgement {
   readonly verdict: Verdict;
@@ -35,6 +39,7 @@ export interface Judgement {
  * `unproven`: everything else.
  */
 export function judge(evidence: Evidence): Judgement {
+  if (evidence.online !== undefined) return judgeOnline(evidence.online, evidence);
   const broken = [...coverage(evidence), ...members(evidence), ...order(evidence)];
   const held = evidence.hold === null ? noHold() : holdRules(evidence.hold, evidence);
   const reasons = [...held, ...broken];
@@ -42,6 +47,38 @@ export function judge(evidence: Evidence): Judgement {
   if (broken.length === 0 && evidence.cut.atomicity === 'one-instant') return { verdict: 'crash-consistent', reasons };
   const sequential = evidence.cut.atomicity === 'sequential' ? [notOneInstant(evidence)] : [];
   return { verdict: 'unproven', reasons: [...reasons, ...sequential] };
+}
+
+/** The engine answers for what it writes; what is left to judge is that it was done, that it fits, and that the member stayed. */
+function judgeOnline(online: OnlineEvidence, evidence: Evidence): Judgement {
+  const reasons = [...onlineRules(online), ...members(evidence)];
+  return { verdict: reasons.length === 0 ? 'application-consistent' : 'unproven', reasons };
+}
+
+function onlineRules(online: OnlineEvidence): readonly Reason[] {
+  const broken: Reason[] = [];
+  if (!online.finished)
+    broken.push(reason('engine-backup-unfinished', `the engine did not say that it was done: ${online.said}`));
+  if (online.ended.monoMs < online.began.monoMs)
+    broken.push(reason('clock-disordered', "the engine's backup ended before it began"));
+  if (Object.keys(online.to).length === 0)
+    broken.push(reason('chain-broken', 'the engine did not say how far its backup reaches'));
+  if (online.made !== 'full') return [...broken, ...chainRules(online.from, online.to, online.onTopOf ?? {})];
+  if (online.dirty)
+    broken.push(reason('dirty-copy-open', 'files were copied live, and no level since then closes them'));
+  return broken;
+}
+
+function chainRules(from: Marks, to: Marks, below: Marks): readonly Reason[] {
+  const parts = new Set([...Object.keys(from), ...Object.keys(to), ...Object.keys(below)]);
+  return [...parts]
+    .filter((part) => from[part] === undefined || from[part] !== below[part])
+    .map((part) =>
+      reason(
+        'chain-broken',
+        `${part} begins at ${from[part] ?? 'nothing'}, and what it goes on top of ends at ${below[part] ?? 'nothing'}`,
+      ),
+    );
 }
 
 function reason(rule: Rule, said: string): Reason {

@@ -1,4 +1,5 @@
 import type { Evidence } from './evidence.ts';
+import type { JournalStart, Marks } from './journal.ts';
 
 export type Verdict = 'application-consistent' | 'crash-consistent' | 'unproven';
 export type Level = 'full' | 'cumulative' | 'incremental';
@@ -54,6 +55,7 @@ export interface Point {
   readonly workload: string;
   readonly method: Method;
   readonly level: Level;
+  /** `online`: the point that this one goes on top of and cannot be restored without. Else: the point that it was compared with. */
   readonly parent: string | null;
   readonly verdict: Verdict;
   readonly reasons: readonly Reason[];
@@ -76,6 +78,10 @@ export interface Point {
     readonly cutAt: string;
   }[];
   readonly journal: { readonly file: string; readonly position: string } | null;
+  /** Where rolling forward begins, by part; empty when it is not known. */
+  readonly starts: readonly JournalStart[];
+  /** How far the engine's own backup reaches, by part; null for other methods. */
+  readonly marks: Marks | null;
   readonly bytes: Bytes;
   readonly repositorySnapshot: string;
   readonly drill: DrillResult;

@@ -7,10 +7,11 @@ import type {
   MemberObservation,
   ThawAnswer,
 } from '../model/hold.ts';
+import type { Marks } from '../model/journal.ts';
 import type { Finding, Level } from '../model/point.ts';
 import type { RequiredPath } from '../model/storage.ts';
 import type { Journals } from './journals.ts';
-import type { Marks, OnlineBackup } from './online.ts';
+import type { OnlineBackup } from './online.ts';
 
 /** What the engine says of itself before anything is frozen. */
 export interface Located {

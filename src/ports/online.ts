@@ -1,15 +1,9 @@
 import type { Readable } from 'node:stream';
-import type { JournalStart } from '../model/journal.ts';
+import type { JournalStart, Marks } from '../model/journal.ts';
 import type { CommandSpan } from '../model/hold.ts';
 import type { Level } from '../model/point.ts';
 import type { Moment } from '../model/time.ts';
 import type { Copy } from './application.ts';
-
-/**
- * The engine's own counters, by part (a region, a database): how far a backup reaches. A level fits on another when its `from` equals
- * the other's `to` in every part. Compared as text only.
- */
-export type Marks = Readonly<Record<string, string>>;
 
 /** One file of the engine's backup format. */
 export interface OnlineStream {

@@ -15,6 +15,16 @@ export type TreeEntry =
       readonly statOf?: (original: string) => FileStat | undefined;
     }
   | {
+      /** Read once, when the walk comes to it: names of one directory are walked in the order of their bytes. */
+      readonly kind: 'stream';
+      readonly at: string;
+      readonly open: () => AsyncIterable<Uint8Array>;
+      readonly mode: number;
+      readonly mtimeNs: bigint;
+      readonly uid: number;
+      readonly gid: number;
+    }
+  | {
       readonly kind: 'bytes';
       readonly at: string;
       readonly data: Uint8Array;

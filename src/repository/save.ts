@@ -211,6 +211,11 @@ export class Save {
         this.#count(stat.size);
         return { ...metadata(node), size: what.data.length, content };
       }
+      case 'stream': {
+        const { content, size } = await this.#stream(what.open());
+        this.#files.total += 1;
+        return { ...metadata(node), size, content };
+      }
       case 'file': {
         const known = parent?.type === 'file' ? parent : undefined;
         if (known?.content !== undefined && this.#unchanged(stat, known, known.content)) {
@@ -266,6 +271,34 @@ export class Save {
       ids.push(await this.#writer.data(data.subarray(at, at + size)));
     }
     return Buffer.concat(ids);
+  }
+
+  /** Pieces come in any length and may be reused by their maker, so they are copied into chunks of our own. */
+  async #stream(pieces: AsyncIterable<Uint8Array>): Promise<{ content: Buffer; size: number }> {
+    const chunk = chunkSizeFor(0, undefined);
+    const ids: Buffer[] = [];
+    let size = 0;
+    let buffer = Buffer.allocUnsafeSlow(chunk);
+    let filled = 0;
+    for await (const piece of pieces) {
+      throwIfCancelled(this.#request.signal);
+      for (let at = 0; at < piece.length;) {
+        const length = Math.min(chunk - filled, piece.length - at);
+        buffer.set(piece.subarray(at, at + length), filled);
+        filled += length;
+        at += length;
+        if (filled < chunk) continue;
+        ids.push(await this.#writer.data(buffer));
+        buffer = Buffer.allocUnsafeSlow(chunk);
+        filled = 0;
+      }
+      size += piece.length;
+      this.#read += piece.length;
+      this.#logical += piece.length;
+      this.#report();
+    }
+    if (filled > 0) ids.push(await this.#writer.data(buffer.subarray(0, filled)));
+    return { content: Buffer.concat(ids), size };
   }
 
   async #file(from: Buffer, stat: FileStat, parent: TreeNode | undefined): Promise<{ content: Buffer; size: number }> {

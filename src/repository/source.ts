@@ -6,7 +6,7 @@ import type { TreeEntry } from './api.ts';
 import { pathBytes, pathText } from './names.ts';
 
 type PathEntry = Extract<TreeEntry, { kind: 'path' }>;
-type BytesEntry = Extract<TreeEntry, { kind: 'bytes' }>;
+type MadeEntry = Extract<TreeEntry, { kind: 'bytes' | 'stream' }>;
 
 /** The wanted tree as far as entries name it; what a directory on disk adds is found while walking. */
 export interface Overlay {
@@ -30,6 +30,7 @@ export interface SourceNode {
   readonly what:
     | { readonly type: 'file'; readonly from: Buffer }
     | { readonly type: 'bytes'; readonly data: Uint8Array }
+    | { readonly type: 'stream'; readonly open: () => AsyncIterable<Uint8Array> }
     | { readonly type: 'symlink'; readonly target: string }
     | { readonly type: 'directory'; readonly source: Source | undefined; readonly overlay: Overlay | undefined }
     | { readonly type: 'other' };
@@ -116,16 +117,18 @@ async function statAbove(at: string, below: Overlay, timeNs: bigint): Promise<Fi
   } catch {
     // It need not exist here: the entries may come from another machine, or lie at a path that is only a name.
   }
-  const owner = [...below.children.values()].map((child) => child.entry).find((entry) => entry?.kind === 'bytes');
-  return owner?.kind === 'bytes'
-    ? madeUp(owner.uid, owner.gid)
-    : madeUp(process.getuid?.() ?? 0, process.getgid?.() ?? 0);
+  const made = [...below.children.values()].flatMap(({ entry }) =>
+    entry === undefined || entry.kind === 'path' ? [] : [entry],
+  );
+  const owner = made[0];
+  return owner !== undefined ? madeUp(owner.uid, owner.gid) : madeUp(process.getuid?.() ?? 0, process.getgid?.() ?? 0);
 }
 
-function bytesStat(entry: BytesEntry): FileStat {
+function madeStat(entry: MadeEntry): FileStat {
   return {
     type: 'file',
-    size: BigInt(entry.data.length),
+    // A stream's size is known only at its end.
+    size: entry.kind === 'bytes' ? BigInt(entry.data.length) : 0n,
     mode: entry.mode & 0o7777,
     uid: entry.uid,
     gid: entry.gid,
@@ -187,7 +190,11 @@ async function resolve(
   const below = overlay !== undefined && overlay.children.size > 0 ? overlay : undefined;
   if (entry?.kind === 'bytes') {
     if (below !== undefined) throw notDirectory(at);
-    return { name, at, stat: bytesStat(entry), what: { type: 'bytes', data: entry.data } };
+    return { name, at, stat: madeStat(entry), what: { type: 'bytes', data: entry.data } };
+  }
+  if (entry?.kind === 'stream') {
+    if (below !== undefined) throw notDirectory(at);
+    return { name, at, stat: madeStat(entry), what: { type: 'stream', open: entry.open } };
   }
   const source = entry === undefined ? onDisk : { entry, from: pathBytes(entry.from), relative: '' };
   if (source === undefined) {

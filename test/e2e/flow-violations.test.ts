@@ -18,6 +18,7 @@ import { recover } from '../../src/flows/recover.ts';
 import { restore } from '../../src/flows/restore.ts';
 import { runGuard } from '../../src/guard/guard.ts';
 import { GuardClient } from '../../src/guard/protocol.ts';
+import { restoreAsIs } from '../../src/model/recovery.ts';
 import { StillpointError } from '../../src/model/errors.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { systemExec } from '../../src/platform/exec.ts';
@@ -247,7 +248,7 @@ describe('seeded violations through the whole flow', () => {
     assert.equal(made.point.level, 'full');
     assert.ok((made.evidence.canary?.acknowledged ?? 0) >= 0);
     const drilled = await drill(stage.workload, stage.environment, {
-      point: made.point,
+      plan: restoreAsIs(made.point),
       directory: undefined,
       signal: never,
     });
@@ -257,14 +258,14 @@ describe('seeded violations through the whole flow', () => {
     assert.equal(second.point.parent, made.point.id);
     const beside = join(stage.state, 'beside');
     const restored = await restore(stage.workload, stage.environment, {
-      point: second.point,
+      plan: restoreAsIs(second.point),
       target: { kind: 'directory', path: beside },
       signal: never,
     });
     assert.equal(restored.paths[0]?.at, beside + join(stage.data, toyFiles.rows));
     await appendFile(join(stage.data, toyFiles.rows), 'rubbish');
     const inPlace = await restore(stage.workload, stage.environment, {
-      point: second.point,
+      plan: restoreAsIs(second.point),
       target: { kind: 'in-place' },
       signal: never,
     });

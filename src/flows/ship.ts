@@ -1,0 +1,378 @@
+import { stat } from 'node:fs/promises';
+import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
+import type { JournalFile, ShippedJournal } from '../model/journal.ts';
+import type { Finding, Outcome } from '../model/point.ts';
+import { journalBreaks, reasonsToKeep } from '../model/recovery.ts';
+import type { Journals } from '../ports/journals.ts';
+import type { SnapshotInfo, Repository, TreeEntry } from '../repository/api.ts';
+import { lockWorkload, newRunId, type Environment, type Workload } from './environment.ts';
+import { noJournals, sha256 } from './materialize.ts';
+import { canonical } from './record.ts';
+
+/** Where the list of a shipment lies inside its repository snapshot, beside the files at their original paths. */
+export const shipmentPath = '/.stillpoint/journals.json';
+export const journalTag = 'stillpoint-journal';
+
+interface Shipment {
+  readonly schema: 'stillpoint.journals/1';
+  readonly files: readonly Omit<ShippedJournal, 'snapshot'>[];
+  /** HMAC-SHA-256 of the canonical JSON of `files`, by the key that points are signed with. */
+  readonly signature: string;
+}
+
+export interface ShipResult {
+  readonly outcome: Outcome;
+  readonly shipped: readonly ShippedJournal[];
+  readonly bytes: number;
+  /** Up to when the journal is in the repository now, in the part that is farthest behind; null if nothing is. */
+  readonly coversTo: string | null;
+  readonly findings: readonly Finding[];
+}
+
+function journalsOf(workload: Workload): Journals {
+  const { journals } = workload.application;
+  if (journals === undefined) throw noJournals(workload);
+  return journals;
+}
+
+function keyOf(file: { readonly part: string; readonly begin: string }): string {
+  return `${file.part}\n${file.begin}`;
+}
+
+/**
+ * Ends the engine's current journal files and copies everything that is not in the repository yet. `switch: 'no'` ships only what the
+ * engine has ended by itself. Safe beside a backup; a second shipment of the same workload is refused with `workload-busy`.
+ */
+export async function shipJournals(
+  workload: Workload,
+  environment: Environment,
+  request: { readonly switch: 'yes' | 'no'; readonly signal: AbortSignal },
+): Promise<ShipResult> {
+  const journals = journalsOf(workload);
+  const lock = await lockWorkload(environment, `${workload.name}.journal`);
+  try {
+    const { identity } = await workload.application.locate(request.signal);
+    const catalog = await environment.catalog();
+    const known = catalog.journals(workload.name).filter((file) => file.identity === identity);
+    // Before the switch: what was written until now is in a file that the switch ends.
+    const askedAt = environment.clock.now().wall;
+    if (request.switch === 'yes') await journals.switch(request.signal);
+    const there = await journals.list(request.signal);
+    const already = new Set(known.map(keyOf));
+    const closed = there.filter((file) => file.end !== undefined && !already.has(keyOf(file)));
+    const coverage = coverageOf(there, request.switch === 'yes' ? askedAt : undefined);
+    const shipped = await save(workload, environment, identity, closed, coverage, request.signal);
+    catalog.addJournals(shipped);
+    const all = [...known, ...shipped];
+    const findings = journalBreaks(all).map((gap): Finding => ({
+      severity: 'warning',
+      check: 'journal',
+      said: `${gap.part === '' ? 'the journal' : gap.part} has a gap: ${gap.after} ends at ${gap.from}, ${gap.before} does not begin there; points before the gap cannot be rolled forward over it`,
+    }));
+    for (const finding of findings) environment.reporter.finding(finding);
+    return {
+      outcome: findings.length === 0 ? 'complete' : 'degraded',
+      shipped,
+      bytes: shipped.reduce((sum, file) => sum + file.bytes, 0),
+      coversTo: coveredTo(all),
+      findings,
+    };
+  } finally {
+    lock.release();
+  }
+}
+
+/** Up to when each closed file's part is complete with it: the beginning of its successor, or the time before the switch that ended it. */
+function coverageOf(there: readonly JournalFile[], switchedAt: string | undefined): (file: JournalFile) => string {
+  return (file) => {
+    const next = there.find((each) => each.part === file.part && each.begin === file.end && each !== file);
+    if (next === undefined) return file.endedAt ?? file.beganAt;
+    // An open successor was begun by our switch: nothing that came before it is missing. Engines' own times are exact to the second only.
+    if (next.end === undefined && switchedAt !== undefined) return later(switchedAt, file.endedAt ?? file.beganAt);
+    return next.beganAt;
+  };
+}
+
+function later(a: string, b: string): string {
+  return Date.parse(a) >= Date.parse(b) ? a : b;
+}
+
+async function save(
+  workload: Workload,
+  environment: Environment,
+  identity: string,
+  files: readonly JournalFile[],
+  coverage: (file: JournalFile) => string,
+  signal: AbortSignal,
+): Promise<readonly ShippedJournal[]> {
+  if (files.length === 0) return [];
+  const repository = await environment.repository();
+  const listed: Omit<ShippedJournal, 'snapshot'>[] = [];
+  for (const file of files) {
+    const { end } = file;
+    if (end === undefined) continue;
+    const bytes = (await stat(file.path)).size;
+    const endedAt = file.endedAt ?? coverage(file);
+    const found = await sha256(file.path);
+    listed.push({
+      ...file,
+      end,
+      endedAt,
+      bytes,
+      workload: workload.name,
+      identity,
+      sha256: found,
+      coversTo: coverage(file),
+    });
+  }
+  const entries: TreeEntry[] = listed.map((file) => ({ kind: 'path', at: file.path, from: file.path }));
+  entries.push({
+    kind: 'bytes',
+    at: shipmentPath,
+    data: encodeShipment(listed, repository),
+    mode: 0o600,
+    mtimeNs: BigInt(environment.clock.wallMs()) * 1_000_000n,
+    uid: process.getuid?.() ?? 0,
+    gid: process.getgid?.() ?? 0,
+  });
+  const report = await repository.save({
+    entries,
+    paths: listed.map((file) => file.path),
+    tags: [journalTag, `workload:${workload.name}`, `shipment:${newRunId(environment.clock)}`],
+    hostname: environment.hostname,
+    time: environment.clock.now().wall,
+    signal,
+  });
+  return listed.map((file) => ({ ...file, snapshot: report.snapshot }));
+}
+
+function encodeShipment(files: Shipment['files'], repository: Repository): Uint8Array {
+  const shipment: Shipment = {
+    schema: 'stillpoint.journals/1',
+    files,
+    signature: repository.sign(Buffer.from(canonical(files))),
+  };
+  return Buffer.from(`${JSON.stringify(shipment, null, 1)}\n`);
+}
+
+/** What a shipment holds, with its signature proved. Throws `repository-damaged`. */
+export async function readShipment(
+  repository: Repository,
+  snapshot: Pick<SnapshotInfo, 'id'>,
+): Promise<readonly ShippedJournal[]> {
+  const data = await repository.readFile(snapshot.id, shipmentPath);
+  if (data === undefined) {
+    throw new StillpointError('repository-damaged', `snapshot ${snapshot.id} holds no list of journal files`, {
+      hint: 'it was not made by stillpoint, or was rewritten',
+    });
+  }
+  const shipment = JSON.parse(Buffer.from(data).toString('utf8')) as Shipment;
+  if (repository.sign(Buffer.from(canonical(shipment.files))) !== shipment.signature) {
+    throw new StillpointError(
+      'repository-damaged',
+      `the list of journal files in snapshot ${snapshot.id} does not bear the repository's signature`,
+      { hint: 'it was altered or made with another key: do not roll forward with it' },
+    );
+  }
+  return shipment.files.map((file) => ({ ...file, snapshot: snapshot.id }));
+}
+
+/** Up to when every part is covered without a gap, counted back from the newest file of each. */
+function coveredTo(files: readonly ShippedJournal[]): string | null {
+  const newest = new Map<string, string>();
+  for (const file of files) {
+    const before = newest.get(file.part);
+    if (before === undefined || Date.parse(file.coversTo) > Date.parse(before)) newest.set(file.part, file.coversTo);
+  }
+  return [...newest.values()].toSorted((a, b) => Date.parse(a) - Date.parse(b))[0] ?? null;
+}
+
+export interface JournalStatus {
+  readonly files: readonly (JournalFile & {
+    readonly shipped: boolean;
+    /** Why it must stay with the engine; empty = it may be purged. */
+    readonly keep: readonly string[];
+  })[];
+  readonly shippedFiles: number;
+  readonly shippedBytes: number;
+  readonly coversTo: string | null;
+  /** Changes since then are with the engine only: what would be lost with its disk. Null if nothing was shipped. */
+  readonly lagMs: number | null;
+  readonly unshippedBytes: number;
+  readonly findings: readonly Finding[];
+}
+
+/** What is where, how far behind the repository is, and what may be purged. Changes nothing. */
+export async function journalStatus(
+  workload: Workload,
+  environment: Environment,
+  signal: AbortSignal,
+): Promise<JournalStatus> {
+  const journals = journalsOf(workload);
+  const { identity } = await workload.application.locate(signal);
+  const shipped = (await environment.catalog()).journals(workload.name).filter((file) => file.identity === identity);
+  const there = await journals.list(signal);
+  const needed = await journals.needed(signal);
+  const inRepository = new Set(shipped.map(keyOf));
+  const files = there.map((file) => ({
+    ...file,
+    shipped: file.end !== undefined && inRepository.has(keyOf(file)),
+    keep: reasonsToKeep(file, shipped, needed),
+  }));
+  const coversTo = coveredTo(shipped);
+  return {
+    files,
+    shippedFiles: shipped.length,
+    shippedBytes: shipped.reduce((sum, file) => sum + file.bytes, 0),
+    coversTo,
+    lagMs: coversTo === null ? null : Math.max(0, environment.clock.wallMs() - Date.parse(coversTo)),
+    unshippedBytes: files.filter((file) => !file.shipped).reduce((sum, file) => sum + file.bytes, 0),
+    findings: journalBreaks(shipped).map((gap) => ({
+      severity: 'warning',
+      check: 'journal',
+      said: `${gap.part}: after ${gap.after} the file that begins at ${gap.from} is missing`,
+    })),
+  };
+}
+
+export interface JournalVerification {
+  readonly files: number;
+  readonly findings: readonly Finding[];
+  /** For each point that can be rolled forward: up to when. */
+  readonly points: readonly { readonly point: string; readonly reachesTo: string | null; readonly said: string }[];
+}
+
+/** Proves the chain, and that the repository really has every file whole by its structure. Reads no file's content. */
+export async function verifyJournals(
+  workload: Workload,
+  environment: Environment,
+  reachOf: (
+    point: string,
+    shipped: readonly ShippedJournal[],
+  ) => { readonly reachesTo: string | null; readonly said: string },
+): Promise<JournalVerification> {
+  journalsOf(workload);
+  const catalog = await environment.catalog();
+  const repository = await environment.repository();
+  const shipped = catalog.journals(workload.name);
+  const findings: Finding[] = [];
+  for (const gap of journalBreaks(shipped)) {
+    findings.push({
+      severity: 'error',
+      check: 'journal',
+      said: `${gap.part}: after ${gap.after} the file that begins at ${gap.from} is missing (${gap.before} follows)`,
+    });
+  }
+  for (const file of shipped) {
+    try {
+      const seen = await repository.plan(file.snapshot, (original) => (original === file.path ? '/j' : undefined));
+      for (const missing of seen.missing)
+        findings.push({ severity: 'error', check: 'journal', said: `${file.name}: ${missing}` });
+      if (seen.files === 0)
+        findings.push({
+          severity: 'error',
+          check: 'journal',
+          said: `${file.name} is not in snapshot ${file.snapshot}`,
+        });
+    } catch (error) {
+      findings.push({ severity: 'error', check: 'journal', said: `${file.name}: ${messageOf(error)}` });
+    }
+  }
+  const points = catalog.points(workload.name).map((point) => ({ point: point.id, ...reachOf(point.id, shipped) }));
+  return { files: shipped.length, findings, points };
+}
+
+export interface PurgeResult {
+  readonly removed: readonly JournalFile[];
+  readonly bytes: number;
+  readonly kept: readonly { readonly file: JournalFile; readonly keep: readonly string[] }[];
+}
+
+/**
+ * Deletes those files from the engine's disk that the repository has and nobody needs there: neither the engine nor a lagging member.
+ * Each file's needs are looked at again right before it goes. `dryRun` only tells.
+ */
+export async function purgeJournals(
+  workload: Workload,
+  environment: Environment,
+  request: { readonly dryRun: boolean; readonly signal: AbortSignal },
+): Promise<PurgeResult> {
+  const journals = journalsOf(workload);
+  const lock = await lockWorkload(environment, `${workload.name}.journal`);
+  try {
+    const repository = await environment.repository();
+    const { files } = await journalStatus(workload, environment, request.signal);
+    const removed: JournalFile[] = [];
+    const kept: { file: JournalFile; keep: readonly string[] }[] = [];
+    const shipped = (await environment.catalog()).journals(workload.name);
+    for (const { keep, shipped: _shipped, ...file } of files) {
+      const reasons = [...keep];
+      const copy = shipped.find((each) => keyOf(each) === keyOf(file) && each.end === file.end);
+      if (reasons.length === 0 && (copy === undefined || !(await isWhole(repository, copy))))
+        reasons.push('its copy in the repository is not whole');
+      if (reasons.length > 0) {
+        kept.push({ file, keep: reasons });
+        continue;
+      }
+      if (!request.dryRun) await journals.remove(file);
+      removed.push(file);
+    }
+    return { removed, bytes: removed.reduce((sum, file) => sum + file.bytes, 0), kept };
+  } finally {
+    lock.release();
+  }
+}
+
+async function isWhole(repository: Repository, file: ShippedJournal): Promise<boolean> {
+  try {
+    const seen = await repository.plan(file.snapshot, (original) => (original === file.path ? '/j' : undefined));
+    return seen.files === 1 && seen.missing.length === 0;
+  } catch (error) {
+    if (error instanceof StillpointError) return false;
+    throw error;
+  }
+}
+
+/**
+ * Ships again and again until `signal` ends it: at the latest every `everyMs`, and as soon as the files that the engine still writes have
+ * grown to `bytes`. A shipment that fails is reported and tried again; it never ends the loop.
+ */
+export async function watchJournals(
+  workload: Workload,
+  environment: Environment,
+  request: {
+    readonly everyMs: number;
+    readonly bytes: number;
+    readonly signal: AbortSignal;
+    readonly onShipped: (result: ShipResult) => void;
+  },
+): Promise<void> {
+  const journals = journalsOf(workload);
+  const { clock } = environment;
+  while (!request.signal.aborted) {
+    const beganMs = clock.monoMs();
+    try {
+      request.onShipped(await shipJournals(workload, environment, { switch: 'yes', signal: request.signal }));
+    } catch (error) {
+      if (request.signal.aborted) return;
+      environment.reporter.finding({ severity: 'error', check: 'journal', said: `not shipped: ${messageOf(error)}` });
+    }
+    while (!request.signal.aborted && clock.monoMs() - beganMs < request.everyMs) {
+      await clock.sleep(Math.min(pollMs, request.everyMs), request.signal).catch(() => undefined);
+      if (await hasGrown(journals, request.bytes, request.signal)) break;
+    }
+  }
+}
+
+const pollMs = 5_000;
+
+async function hasGrown(journals: Journals, bytes: number, signal: AbortSignal): Promise<boolean> {
+  try {
+    const open = (await journals.list(signal)).filter((file) => file.end === undefined);
+    return open.reduce((sum, file) => sum + file.bytes, 0) >= bytes;
+  } catch (error) {
+    // The next shipment tells what is wrong; not being able to look is no reason to ship.
+    if (error instanceof StillpointError || codeOf(error) !== undefined) return false;
+    throw error;
+  }
+}
