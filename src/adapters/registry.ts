@@ -10,6 +10,7 @@ import type {
   StoreModule,
 } from '../ports/module.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
+import { iris } from './application/iris/application.ts';
 import { postgresql } from './application/postgresql/application.ts';
 import { sqlite } from './application/sqlite/application.ts';
 import { filesOf } from './application/sqlite/config.ts';
@@ -78,6 +79,7 @@ function store<C>(module: StoreModule<C>, directories: (config: C) => readonly s
 
 /** All adapters. Nothing else names them; a new one is one line here. */
 export const applications: readonly RegisteredApplication[] = [
+  application(iris, () => []),
   application(postgresql, (config) => (config.dataDirectory === undefined ? [] : [config.dataDirectory])),
   application(sqlite, filesOf),
 ];

@@ -1,0 +1,119 @@
+import { readdir, readFile, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf } from '../../../model/errors.ts';
+import type { Finding } from '../../../model/point.ts';
+import type { Copy } from '../../../ports/application.ts';
+import { integrityScript, questions } from './commands.ts';
+import type { Control } from './control.ts';
+import { databasesIn } from './locate.ts';
+import { parseAnswers } from './parse.ts';
+import { parseMessages } from './parse-messages.ts';
+import { judgeIntegrity, parseIntegrity } from './parse-verify.ts';
+
+const integrityMs = 24 * 60 * 60_000;
+
+/** Looks at the files first; then the isolated instance checks the databases, if there is one. The copy is local: it is ours. */
+export async function* verify(control: Control, copy: Copy, signal: AbortSignal): AsyncGenerator<Finding> {
+  const databases = databasesIn(copy.facts);
+  if (databases.size === 0) {
+    yield { severity: 'error', check: 'facts', said: 'the point does not say which databases it holds' };
+    return;
+  }
+  for (const [instance, directories] of databases) {
+    yield* files(copy, instance, directories);
+    yield* await window(copy, instance);
+  }
+  signal.throwIfAborted();
+  const at = [...databases.values()].flat().map((directory) => copy.at(directory));
+  const { verify: settings } = control.config;
+  if (settings === undefined) {
+    const said =
+      'nothing was asked of the databases: no instance is configured to check them (application.iris.verify.instance)';
+    yield { severity: 'warning', check: 'integrity', said };
+    return;
+  }
+  const objection = await unfit(control, settings.instance, signal);
+  if (objection !== undefined) {
+    yield { severity: 'error', check: 'integrity', said: objection };
+    return;
+  }
+  yield* await integrity(control, settings.instance, settings.partial, at, signal);
+}
+
+async function* files(copy: Copy, instance: string, directories: readonly string[]): AsyncGenerator<Finding> {
+  for (const directory of directories) {
+    const at = copy.at(directory);
+    let names: readonly string[];
+    try {
+      names = await readdir(at);
+    } catch (cause) {
+      yield {
+        severity: 'error',
+        check: 'files',
+        said: `${directory} of ${instance} is not in the copy: ${messageOf(cause)}`,
+      };
+      continue;
+    }
+    const lock = names.find((name) => /^(?:iris|cache)\.lck$/i.test(name));
+    if (lock !== undefined) {
+      yield { severity: 'error', check: 'lock', said: `${directory}/${lock} was copied: the copy cannot be mounted` };
+    }
+    const data = names.find((name) => /^(?:iris|cache)\.dat$/i.test(name));
+    const bytes = data === undefined ? 0 : (await stat(join(at, data))).size;
+    if (bytes === 0)
+      yield { severity: 'error', check: 'files', said: `${directory} of ${instance} holds no database file` };
+    else yield { severity: 'info', check: 'files', said: `${directory}: ${bytes} bytes` };
+  }
+}
+
+/** The copied log ends inside the window: its last word is that the system was suspended. An independent witness of the cut. */
+async function window(copy: Copy, instance: string): Promise<readonly Finding[]> {
+  const console = copy.facts[`${instance}.console`];
+  if (console === undefined) return [];
+  let text: string;
+  try {
+    text = await readFile(copy.at(console), 'utf8');
+  } catch {
+    return [{ severity: 'info', check: 'window', said: `the log of ${instance} is not in the copy` }];
+  }
+  const last = parseMessages(text).entries.findLast((entry) =>
+    /Backup\.General\.External(?:Freeze|Thaw)/.test(entry.text),
+  );
+  if (last !== undefined && last.text.includes('System suspended')) {
+    return [
+      { severity: 'info', check: 'window', said: `the log of ${instance} in the copy ends with "System suspended"` },
+    ];
+  }
+  const said = `the log of ${instance} in the copy does not end inside a freeze: ${last?.text ?? 'it tells of none'}`;
+  return [{ severity: 'warning', check: 'window', said }];
+}
+
+/** Why the instance must not be used: a mirror member could take a copy for its own database. */
+async function unfit(control: Control, name: string, signal: AbortSignal): Promise<string | undefined> {
+  const live = (await control.wanted(signal)).map((each) => each.name.toUpperCase());
+  if (live.includes(name.toUpperCase()))
+    return `${name} is backed up itself: a copy must be checked on another instance`;
+  const output = await control.script(name, questions([]), { signal });
+  const member = parseAnswers(output).get('member');
+  if (member === '0') return undefined;
+  return member === undefined
+    ? `${name} gave no answers`
+    : `${name} is in a mirror: a copy must be checked outside of it`;
+}
+
+async function integrity(
+  control: Control,
+  name: string,
+  partial: boolean,
+  directories: readonly string[],
+  signal: AbortSignal,
+): Promise<readonly Finding[]> {
+  const output = await control.script(name, integrityScript(directories, partial), { timeoutMs: integrityMs, signal });
+  const report = parseIntegrity(output);
+  const verdict = judgeIntegrity(parseAnswers(output).get('integrity'), report, directories);
+  if (verdict.sound) {
+    const said = `${name} found no errors in ${directories.length} databases${partial ? ' (pointers of large globals only)' : ''}`;
+    return [{ severity: 'info', check: 'integrity', said }];
+  }
+  return verdict.said.map((said) => ({ severity: 'error', check: 'integrity', said }));
+}
