@@ -39,7 +39,7 @@ export async function backupCommand(context: Context, name: string, options: Bac
 
 export const methods: readonly Method[] = ['snapshot', 'online', 'concurrent', 'cold'];
 
-function methodOf(text: string | undefined): Method | undefined {
+export function methodOf(text: string | undefined): Method | undefined {
   if (text === undefined) return undefined;
   const method = methods.find((each) => each === text);
   if (method !== undefined) return method;

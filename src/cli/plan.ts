@@ -4,16 +4,19 @@ import type { Level } from '../model/point.ts';
 import type { Answer, Context } from './command.ts';
 import { bytes, duration, pairs, type Paint } from './format.ts';
 import { findingLines } from './point-text.ts';
+import { methodOf } from './backup.ts';
 import { workloadOf } from './select.ts';
 
 /** Refusals are the answer that was asked for; the exit code is the one that the backup would have. */
 export async function planCommand(
   context: Context,
   name: string,
-  options: { readonly level?: Level },
+  options: { readonly level?: Level; readonly method?: string },
 ): Promise<Answer> {
   const session = await context.session();
-  const plan = await planBackup(workloadOf(session, name), session.environment, options.level, context.signal);
+  const workload = workloadOf(session, name);
+  const method = methodOf(options.method) ?? workload.method ?? 'snapshot';
+  const plan = await planBackup(workload, session.environment, { level: options.level, method }, context.signal);
   const first = plan.refusals[0];
   return {
     document: { outcome: 'complete', plan },
@@ -35,6 +38,7 @@ function planLines(plan: Plan, paint: Paint): readonly string[] {
         'engine',
         `${plan.engine.name} ${plan.engine.version}, ${plan.member.role} ${plan.member.member}, epoch ${plan.member.epoch}`,
       ],
+      ['method', plan.method],
       ['level', `${plan.level}${plan.parent === null ? '' : ` on ${plan.parent}`}`],
       ['volumes', plan.volumes.map((volume) => `${volume.provider} ${volume.id}: ${volume.paths.join(', ')}`)],
       ['cut', `${plan.atomicity}: ${plan.how}`],

@@ -26,7 +26,9 @@ export function pointLines(point: Point, paint: Paint): readonly string[] {
       [
         'hold',
         hold === null
-          ? 'none: cut without one'
+          ? point.marks === null
+            ? 'none: cut without one'
+            : `none: the engine copied itself (${point.method})`
           : `${duration(hold.heldMs)} of a budget of ${duration(hold.budgetMs)}, own overhead ${duration(hold.overheadMs)}, ${hold.heldThroughout ? 'held throughout' : 'did not last'}`,
       ],
       ['volumes', point.volumes.map((volume) => `${volume.provider}: ${volume.paths.join(', ')}`)],

@@ -194,6 +194,10 @@ function levelOption(): Option {
   return new Option('--level <level>', 'what to copy; incremental where a parent exists if left out').choices(levels);
 }
 
+function methodOption(): Option {
+  return new Option('--method <method>', 'how; as configured if left out, else snapshot').choices(methods);
+}
+
 /** Every command in one table; `run` is told the full name, the global options and what to do. */
 function build(run: (name: string, globals: Globals, handler: Handler) => Promise<void>): Command {
   const program = new Command('stillpoint')
@@ -238,19 +242,21 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     'run privileges, versions, volumes, repository on the real thing; changes nothing',
     (context, name) => checkCommand(context, name),
   );
-  add<{ level?: Level }>(
+  add<{ level?: Level; method?: string }>(
     program,
     'plan <workload>',
     'the steps of a backup, predicted hold, refusals; touches nothing',
     (context, name, options) => planCommand(context, given(name), options),
-  ).addOption(levelOption());
+  )
+    .addOption(methodOption())
+    .addOption(levelOption());
   add<{ method?: string; level?: Level; drill?: boolean }>(
     program,
     'backup <workload>',
     'make a restore point',
     (context, name, options) => backupCommand(context, given(name), options),
   )
-    .addOption(new Option('--method <method>', 'how; as configured if left out, else snapshot').choices(methods))
+    .addOption(methodOption())
     .addOption(levelOption())
     .option('--drill', 'drill the point at once');
   add(program, 'points [workload]', 'list restore points', (context, name) => pointsCommand(context, name));

@@ -1,4 +1,4 @@
-import { refuseWeak, type Backup } from './backup-state.ts';
+import { joinEngineLog, refuseWeak, type Backup } from './backup-state.ts';
 import { lstat } from 'node:fs/promises';
 import { StillpointError } from '../model/errors.ts';
 import type { Evidence } from '../model/evidence.ts';
@@ -31,6 +31,7 @@ export async function copy(state: Backup, signal: AbortSignal): Promise<void> {
       // The member must still be who it was when the point becomes real (docs/design/rules.md, 10).
       state.members.push({ when: 'record', seen: (await workload.application.locate(signal)).member });
       state.event('record');
+      await joinEngineLog(state, signal);
       const evidence = state.evidence();
       const judgement = refuseWeak(state, evidence);
       const facts = {

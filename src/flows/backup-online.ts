@@ -3,11 +3,11 @@ import { join } from 'node:path';
 import { StillpointError } from '../model/errors.ts';
 import type { Evidence } from '../model/evidence.ts';
 import type { Marks } from '../model/journal.ts';
-import type { Level, Point } from '../model/point.ts';
+import type { Level, Method, Point } from '../model/point.ts';
 import type { OnlineAnswer, OnlineBackup, OnlineRun } from '../ports/online.ts';
 import type { SaveReport, TreeEntry } from '../repository/api.ts';
-import { note, refuseWeak, type Backup } from './backup-state.ts';
-import { runDirectory } from './environment.ts';
+import { joinEngineLog, note, refuseWeak, type Backup } from './backup-state.ts';
+import { runDirectory, type Workload } from './environment.ts';
 import {
   describePoint,
   encodeRecord,
@@ -18,23 +18,20 @@ import {
   type UnsavedPoint,
 } from './record.ts';
 
-export function unsupported(state: Backup): StillpointError {
-  const { engine } = state.workload.application;
-  return new StillpointError(
-    'method-unsupported',
-    `${engine} of ${state.workload.name} has no method ${state.method}`,
-    {
-      hint:
-        state.method === 'cold'
-          ? "give the commands that stop and start the database's users in the workload, or use --method snapshot"
-          : 'use --method snapshot',
-    },
-  );
+export function unsupported(workload: Workload, method: Method): StillpointError {
+  const { engine } = workload.application;
+  return new StillpointError('method-unsupported', `${engine} of ${workload.name} has no method ${method}`, {
+    hint:
+      method === 'cold'
+        ? "give the commands that stop and start the database's users in the workload, or use --method snapshot"
+        : 'use --method snapshot',
+  });
 }
 
 function abilityOf(state: Backup): OnlineBackup {
   const { online } = state.workload.application;
-  if (online === undefined || (state.method === 'concurrent' && online.mark === undefined)) throw unsupported(state);
+  if (online === undefined || (state.method === 'concurrent' && online.mark === undefined))
+    throw unsupported(state.workload, state.method);
   return online;
 }
 
@@ -249,6 +246,7 @@ async function conclude(
   }
   state.members.push({ when: 'record', seen: (await application.locate(signal)).member });
   state.event('record');
+  await joinEngineLog(state, signal);
   const evidence = state.evidence();
   const judgement = refuseWeak(state, evidence);
   const whole = state.method === 'concurrent' || answer.made === 'full';

@@ -1,4 +1,4 @@
-import { StillpointError } from '../model/errors.ts';
+import { messageOf, StillpointError } from '../model/errors.ts';
 import type { Evidence, FlightEvent, GroupCut, HoldEvidence, OnlineEvidence } from '../model/evidence.ts';
 import type { FreezeAnswer, MemberObservation } from '../model/hold.ts';
 import { judge } from '../model/judge.ts';
@@ -160,6 +160,33 @@ export function refuseWeak(state: Backup, evidence: Evidence): ReturnType<typeof
     );
   }
   return judgement;
+}
+
+/** The engine's log may be exact only to the second, and is written a little later than what it tells of. */
+const logSlackMs = 2_000;
+
+/** What the engine logged around this run joins its flight record. A log that cannot be read costs a warning, not the point. */
+export async function joinEngineLog(state: Backup, signal: AbortSignal): Promise<void> {
+  const { application } = state.workload;
+  const first = state.events[0]?.at;
+  if (application.events === undefined || first === undefined) return;
+  const now = state.environment.clock.now();
+  const nowMs = Date.parse(now.wall);
+  try {
+    const logged = await application.events(Date.parse(first.wall) - logSlackMs, nowMs, signal);
+    for (const { atMs, severity, text } of logged) {
+      const at = { monoMs: now.monoMs - (nowMs - atMs), wall: new Date(atMs).toISOString() };
+      state.event(severity === 'info' ? text : `${severity}: ${text}`, at, 'engine');
+      if (severity === 'severe' || severity === 'fatal')
+        note(state, { severity: 'warning', check: 'engine-log', said: text });
+    }
+  } catch (error) {
+    note(state, {
+      severity: 'warning',
+      check: 'engine-log',
+      said: `the engine's log cannot be read: ${messageOf(error)}`,
+    });
+  }
 }
 
 export function note(state: Backup, finding: Finding): void {

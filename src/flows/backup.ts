@@ -104,7 +104,7 @@ function resultOf(state: Backup): BackupResult {
 
 async function locate(state: Backup, signal: AbortSignal): Promise<void> {
   const { application } = state.workload;
-  if (state.method === 'cold' && application.openStop === undefined) throw unsupported(state);
+  if (state.method === 'cold' && application.openStop === undefined) throw unsupported(state.workload, 'cold');
   const found = await application.locate(signal);
   // Whatever its own freeze is like: an engine without users writes nothing.
   const located: Located = state.method === 'cold' ? { ...found, holdKind: 'writes-stopped' } : found;

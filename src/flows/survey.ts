@@ -1,7 +1,8 @@
 import { StillpointError } from '../model/errors.ts';
-import type { Finding, Level } from '../model/point.ts';
+import type { Finding, Level, Method } from '../model/point.ts';
 import type { Located } from '../ports/application.ts';
-import { backupSteps } from './backup.ts';
+import { stepsOf } from './backup.ts';
+import { chooseLevel, unsupported } from './backup-online.ts';
 import type { Environment, Workload } from './environment.ts';
 import { budgetOf, locateGroup, type Group } from './group.ts';
 import { chooseParent, predict, type Forecast, type ParentChoice } from './predict.ts';
@@ -10,6 +11,7 @@ export interface Plan {
   readonly workload: string;
   readonly member: Located['member'];
   readonly engine: { readonly name: string; readonly version: string };
+  readonly method: Method;
   readonly holdKind: Located['holdKind'];
   readonly level: ParentChoice['level'];
   readonly parent: string | null;
@@ -28,9 +30,10 @@ export interface Plan {
 export async function planBackup(
   workload: Workload,
   environment: Environment,
-  level: Level | undefined,
+  request: { readonly level: Level | undefined; readonly method: Method },
   signal: AbortSignal,
 ): Promise<Plan> {
+  const { level, method } = request;
   const refusals: Plan['refusals'][number][] = [];
   const refused = (error: unknown): undefined => {
     if (!(error instanceof StillpointError)) throw error;
@@ -38,16 +41,24 @@ export async function planBackup(
     return undefined;
   };
   // Without the engine's own word on its paths there is nothing to plan.
-  const located = await workload.application.locate(signal);
+  const found = await workload.application.locate(signal);
+  const missing = methodMissing(workload, method);
+  if (missing !== undefined) refused(missing);
+  if (method === 'online' || method === 'concurrent')
+    return await planOnline(workload, environment, found, { method, level }, refusals, signal);
+  const located: Located = method === 'cold' ? { ...found, holdKind: 'writes-stopped' } : found;
   const group = await locateGroup(located, workload.providers, signal).catch(refused);
   const choice = await choose(workload, environment, located, level).catch(refused);
   const forecast =
-    group === undefined ? undefined : await forecastOf(workload, environment, located, group, signal).catch(refused);
+    group === undefined
+      ? undefined
+      : await forecastOf(workload, environment, located, group, method, signal).catch(refused);
   const paths = new Map(located.paths.map((path) => [path.name, path.path]));
   return {
     workload: workload.name,
     member: located.member,
     engine: { name: workload.application.engine, version: located.version },
+    method,
     holdKind: located.holdKind,
     level: choice?.level ?? 'full',
     parent: choice?.point?.id ?? null,
@@ -60,9 +71,9 @@ export async function planBackup(
     how: group?.how ?? 'no group was found',
     forecast: forecast ?? null,
     bytes: located.bytes,
-    steps: backupSteps.map((step) => ({
+    steps: stepsOf(method).map((step) => ({
       name: step.name,
-      does: describe(step.name, workload, located, group, choice),
+      does: describe(step.name, workload, located, method, group, choice),
     })),
     refusals,
     findings: [
@@ -72,6 +83,85 @@ export async function planBackup(
         : [{ severity: 'warning' as const, check: 'level', said: choice.degraded }]),
     ],
   };
+}
+
+function methodMissing(workload: Workload, method: Method): StillpointError | undefined {
+  const { online, openStop } = workload.application;
+  const there = {
+    snapshot: true,
+    online: online !== undefined,
+    concurrent: online?.mark !== undefined,
+    cold: openStop !== undefined,
+    'mirror-split': false,
+  };
+  return there[method] ? undefined : unsupported(workload, method);
+}
+
+/** The engine copies itself: no volume, no hold, but a chain of levels and its own counters. */
+async function planOnline(
+  workload: Workload,
+  environment: Environment,
+  located: Located,
+  request: { readonly method: Method; readonly level: Level | undefined },
+  refusals: Plan['refusals'],
+  signal: AbortSignal,
+): Promise<Plan> {
+  const { method } = request;
+  const { application } = workload;
+  const points = (await environment.catalog()).points(workload.name);
+  const snapshots = new Set((await (await environment.repository()).snapshots()).map((each) => each.id));
+  const asked = method === 'concurrent' ? 'full' : request.level;
+  const choice = chooseLevel({ asked, identity: located.identity, points, snapshots });
+  const marks = choice.point?.marks;
+  const since = marks === undefined || marks === null ? {} : { [choice.level]: marks };
+  const size = (await application.estimate?.(since, signal))?.find((each) => each.level === choice.level);
+  return {
+    workload: workload.name,
+    member: located.member,
+    engine: { name: application.engine, version: located.version },
+    method,
+    holdKind: 'none',
+    level: choice.level,
+    parent: choice.point?.id ?? null,
+    volumes: [],
+    atomicity: 'sequential',
+    how: `${application.engine} copies itself while users work`,
+    forecast: null,
+    bytes: size?.bytes ?? located.bytes,
+    steps: stepsOf(method).map((step) => ({
+      name: step.name,
+      does: describeOnline(step.name, application.engine, method, choice, size?.said),
+    })),
+    refusals,
+    findings: choice.degraded === undefined ? [] : [{ severity: 'warning', check: 'level', said: choice.degraded }],
+  };
+}
+
+function describeOnline(
+  step: string,
+  engine: string,
+  method: Method,
+  choice: ReturnType<typeof chooseLevel>,
+  said: string | undefined,
+): string {
+  switch (step) {
+    case 'locate':
+      return `ask ${engine} what it is and where its files are`;
+    case 'choose':
+      return `open the repository; ${choice.level}${choice.point === null ? '' : ` on ${choice.point.id}, which ends where this one must begin`}`;
+    case 'predict':
+      return said ?? 'the engine keeps no counters to estimate the size from';
+    case 'prepare':
+      return 'a directory for pipes';
+    case 'copy':
+      return method === 'concurrent'
+        ? `let ${engine} mark its counters; read the live files; close them with ${engine}'s own incremental since the mark`
+        : `stream ${engine}'s own ${choice.level} into the repository; judge by its counters on both sides`;
+    case 'record':
+      return 'the point into the catalog';
+    default:
+      return 'remove the pipes';
+  }
 }
 
 async function choose(
@@ -96,6 +186,7 @@ async function forecastOf(
   environment: Environment,
   located: Located,
   group: Group,
+  method: Method,
   signal: AbortSignal,
 ): Promise<Forecast> {
   const history = (await environment.catalog()).holds(workload.name, 10);
@@ -105,7 +196,7 @@ async function forecastOf(
     located,
     group,
     history,
-    budgetMs: budgetOf(located.holdKind, workload.budgetMs),
+    budgetMs: budgetOf(method === 'cold' ? 'stopped' : located.holdKind, workload.budgetMs),
     signal,
   });
 }
@@ -114,6 +205,7 @@ function describe(
   step: string,
   workload: Workload,
   located: Located,
+  method: Method,
   group: Group | undefined,
   choice: ParentChoice | undefined,
 ): string {
@@ -130,12 +222,14 @@ function describe(
     case 'prepare':
       return `sync the volumes (${providers})${held ? `, start guard and sentinel, let ${engine} checkpoint` : ''}`;
     case 'freeze':
+      if (method === 'cold') return `stop the users of ${engine}, in the guard; prove that nobody has its files open`;
       return held
         ? `${engine} ${located.holdKind === 'copy-rules' ? 'enters backup mode' : 'stops writers'}, in the guard's session`
         : 'nothing: configured to cut without a hold';
     case 'cut':
       return `${providers}: ${group?.how ?? ''}`;
     case 'thaw':
+      if (method === 'cold') return `prove that still nobody has the files open; start the users of ${engine} again`;
       return held
         ? `ask ${engine} whether it is still frozen, thaw, prove it${located.holdKind === 'copy-rules' ? '; collect the journal from freeze to thaw' : ''}`
         : 'nothing';
@@ -190,7 +284,9 @@ export async function check(workload: Workload, environment: Environment, signal
       for (const volume of group.volumes)
         add({ severity: 'info', check: 'volumes', said: `${volume.id} holds ${volume.holds.join(', ')}` });
       add({ severity: 'info', check: 'volumes', said: `${group.atomicity}: ${group.how}` });
-      const forecast = await attempt('predict', () => forecastOf(workload, environment, located, group, signal));
+      const forecast = await attempt('predict', () =>
+        forecastOf(workload, environment, located, group, 'snapshot', signal),
+      );
       for (const finding of forecast?.findings ?? []) add(finding);
       if (forecast !== undefined)
         add({
