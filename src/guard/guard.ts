@@ -236,7 +236,7 @@ class Guard {
       look.seen = await session.observe();
       look.asked = await session.ask();
     })().catch(() => undefined);
-    await this.#within(lastLookMs, looking);
+    await this.#within(session.patience?.askMs ?? lastLookMs, looking);
     return { ...look };
   }
 
@@ -262,7 +262,8 @@ class Guard {
     // A thaw beside a freeze under way could be overtaken by it. A session that throws at thaw has told us nothing: the engine is
     // asked from outside then, like after a hang.
     const thawing = this.#freezing.then(() => session.thaw()).catch(() => undefined);
-    const answer = await this.#within(this.#spec.token.way === 'stop' ? sessionStartMs : sessionThawMs, thawing);
+    const usualMs = this.#spec.token.way === 'stop' ? sessionStartMs : sessionThawMs;
+    const answer = await this.#within(session.patience?.thawMs ?? usualMs, thawing);
     if (answer?.thawed === true) return answer;
     void session.close();
     const outside = await this.#application.thaw(this.#spec.token);

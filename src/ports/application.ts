@@ -131,6 +131,11 @@ export interface CollectedFile {
 
 /** The hold of one engine, inside the guard. Calls come one at a time, in the order prepare, freeze, (ask, observe)*, thaw, close. */
 export interface HoldSession {
+  /**
+   * How long a healthy answer may take, in ms: `ask` and `observe` together, and `thaw`. The guard waits no longer; it then leaves the
+   * answer out, or thaws from outside. Absent: 1000 and 1500. For engines whose every word takes a session of its own.
+   */
+  readonly patience?: { readonly askMs: number; readonly thawMs: number };
   /** Everything slow that shortens the freeze: connect, checkpoint, reserve journal. Outside the hold. */
   prepare(): Promise<void>;
   /** Returns once the engine itself says it is frozen; `frozen: false` or a throw means that `thaw` must be called all the same. */
