@@ -2,6 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { StillpointError } from '../model/errors.ts';
 import { GuardClient, type GuardStatus, type HoldReport } from '../guard/protocol.ts';
+import { within } from '../platform/clock.ts';
 import { type Environment } from './environment.ts';
 
 /** Asks a guard over its socket. Undefined when nobody listens there or it does not answer in time. */
@@ -56,13 +57,7 @@ export async function leftResult(resultFile: string): Promise<HoldReport | undef
 }
 
 async function withTime<T>(work: Promise<T>, ms: number, environment: Environment): Promise<T> {
-  let cancel = (): void => undefined;
-  const late = new Promise<never>((_resolve, reject) => {
-    cancel = environment.clock.after(ms, () => reject(new StillpointError('guard-lost', 'the guard does not answer')));
+  return await within<T, never>(environment.clock, ms, work, () => {
+    throw new StillpointError('guard-lost', 'the guard does not answer');
   });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    cancel();
-  }
 }

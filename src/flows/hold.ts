@@ -4,6 +4,7 @@ import { StillpointError, codeOf } from '../model/errors.ts';
 import type { HoldToken } from '../model/hold.ts';
 import { launchGuard } from '../guard/launch.ts';
 import type { GuardCalls, GuardClient, GuardSpec, HoldReport } from '../guard/protocol.ts';
+import { within } from '../platform/clock.ts';
 import { killExactly, type ProcessIdentity } from '../platform/process.ts';
 import type { Environment, Workload } from './environment.ts';
 import type { Trace } from './journal.ts';
@@ -163,17 +164,9 @@ export class Hold {
 
   /** A guard that does not answer in time counts as lost. */
   async #inTime<T>(call: Promise<T>, ms: number): Promise<T> {
-    let cancel = (): void => undefined;
-    const late = new Promise<never>((_resolve, reject) => {
-      cancel = this.#environment.clock.after(ms, () =>
-        reject(new StillpointError('guard-lost', 'the guard does not answer', { hint: guardHint })),
-      );
+    return await within<T, never>(this.#environment.clock, ms, call, () => {
+      throw new StillpointError('guard-lost', 'the guard does not answer', { hint: guardHint });
     });
-    try {
-      return await Promise.race([call, late]);
-    } finally {
-      cancel();
-    }
   }
 
   #connected(): GuardClient {

@@ -109,7 +109,9 @@ async function undoHold(
       },
     );
   }
-  const byGuard = await thawByGuard(trace.socket, environment, 3_000);
+  // A guard that is starting a database's users again must not be cut off in that.
+  const waitMs = trace.token.way === 'stop' ? 150_000 : 3_000;
+  const byGuard = await thawByGuard(trace.socket, environment, waitMs);
   if (byGuard?.answer.thawed !== true) {
     // Nobody listens, or a stopped guard: end its processes, then ask the engine.
     for (const each of tracesOf(history)) if (each.kind === 'guard') killExactly(each.process, 'SIGKILL');

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { StillpointError, messageOf } from '../model/errors.ts';
 import type { FreezeAnswer, HoldEnd, MemberObservation, ThawAnswer } from '../model/hold.ts';
 import type { Moment } from '../model/time.ts';
-import type { Clock } from '../platform/clock.ts';
+import { within, type Clock } from '../platform/clock.ts';
 import { writeDurably } from '../platform/files.ts';
 import { self } from '../platform/process.ts';
 import type { Application, HoldSession } from '../ports/application.ts';
@@ -236,21 +236,8 @@ class Guard {
       look.seen = await session.observe();
       look.asked = await session.ask();
     })().catch(() => undefined);
-    await this.#within(session.patience?.askMs ?? lastLookMs, looking);
+    await within(this.#clock, session.patience?.askMs ?? lastLookMs, looking, () => undefined);
     return { ...look };
-  }
-
-  /** Waits for `work`, but no longer than `ms`; undefined then. */
-  async #within<T>(ms: number, work: Promise<T>): Promise<T | undefined> {
-    let cancel = (): void => undefined;
-    const tooLong = new Promise<undefined>((resolve) => {
-      cancel = this.#clock.after(ms, () => resolve(undefined));
-    });
-    try {
-      return await Promise.race([work, tooLong]);
-    } finally {
-      cancel();
-    }
   }
 
   async #thawHow(): Promise<ThawAnswer> {
@@ -263,7 +250,7 @@ class Guard {
     // asked from outside then, like after a hang.
     const thawing = this.#freezing.then(() => session.thaw()).catch(() => undefined);
     const usualMs = this.#spec.token.way === 'stop' ? sessionStartMs : sessionThawMs;
-    const answer = await this.#within(session.patience?.thawMs ?? usualMs, thawing);
+    const answer = await within(this.#clock, session.patience?.thawMs ?? usualMs, thawing, () => undefined);
     if (answer?.thawed === true) return answer;
     void session.close();
     const outside = await this.#application.thaw(this.#spec.token);

@@ -37,6 +37,25 @@ export const systemClock: Clock = {
   },
 };
 
+/** Waits for `work`, but no longer than `ms`: what `late` gives or throws stands in for it then. `work` itself goes on. */
+export async function within<T, L>(clock: Clock, ms: number, work: Promise<T>, late: () => L): Promise<T | L> {
+  let cancel = (): void => undefined;
+  const tooLong = new Promise<L>((resolve, reject) => {
+    cancel = clock.after(ms, () => {
+      try {
+        resolve(late());
+      } catch (error) {
+        reject(error);
+      }
+    });
+  });
+  try {
+    return await Promise.race([work, tooLong]);
+  } finally {
+    cancel();
+  }
+}
+
 /** Changes at every boot; monotonic times of different boots must not be compared. */
 export function bootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim();
