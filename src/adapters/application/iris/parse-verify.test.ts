@@ -30,14 +30,23 @@ Global: C 1 error found
 `;
 
 describe('iris: integrity', () => {
-  it('is sound only if all of status, report and directories say so', () => {
+  it('is sound only if all of status, mounts, report and directories say so', () => {
     const report = parseIntegrity(clean);
+    const both = ['/copy/one', '/copy/two/'];
     assert.equal(report.saysNoErrors, true);
-    assert.deepEqual(judgeIntegrity('1', report, ['/copy/one', '/copy/two/']), { sound: true, said: [] });
-    assert.equal(judgeIntegrity('0', report, ['/copy/one']).sound, false);
-    assert.equal(judgeIntegrity(undefined, report, ['/copy/one']).sound, false);
-    const never = judgeIntegrity('1', report, ['/copy/three']);
+    assert.deepEqual(judgeIntegrity('1', report, both, both), { sound: true, said: [] });
+    assert.equal(judgeIntegrity('0', report, both, both).sound, false);
+    assert.equal(judgeIntegrity(undefined, report, both, both).sound, false);
+    assert.deepEqual(judgeIntegrity('1', report, both, ['/copy/one/']).said, ['/copy/two/ could not be mounted']);
+    const never = judgeIntegrity('1', report, ['/copy/three'], ['/copy/three']);
     assert.deepEqual(never.said, ['/copy/three is not in the report']);
+  });
+
+  it('goes by status and mounts when the report was not printed', () => {
+    const none = parseIntegrity('%SYS>');
+    assert.equal(judgeIntegrity('1', none, ['/a'], ['/a']).sound, true);
+    assert.equal(judgeIntegrity('1', none, ['/a'], []).sound, false);
+    assert.equal(judgeIntegrity('0', none, ['/a'], ['/a']).sound, false);
   });
 
   it('names broken globals and error lines', () => {
@@ -47,14 +56,16 @@ describe('iris: integrity', () => {
       { global: 'A.B', errors: 3 },
       { global: 'C', errors: 1 },
     ]);
-    const { sound, said } = judgeIntegrity('1', report, ['/copy/one']);
+    const { sound, said } = judgeIntegrity('1', report, ['/copy/one'], ['/copy/one']);
     assert.equal(sound, false);
     assert.equal(said.length, 5);
   });
 
   it('takes a count without a directory for an error, and a directory without a count for not checked', () => {
     assert.equal(parseIntegrity('0 globals with errors found').errors.length, 1);
-    assert.equal(judgeIntegrity('1', parseIntegrity('Directory: /a/'), ['/a']).sound, false);
+    const uncounted = parseIntegrity('Directory: /a/');
+    assert.equal(uncounted.directories[0]?.globalsWithErrors, undefined);
+    assert.equal(judgeIntegrity('1', uncounted, ['/a'], ['/a']).sound, false);
   });
 });
 
@@ -90,7 +101,7 @@ The following databases have been skipped:
     fc.assert(
       fc.property(fc.string(), (text) => {
         parseJournalRestore(text);
-        judgeIntegrity(undefined, parseIntegrity(text), ['/x']);
+        judgeIntegrity(undefined, parseIntegrity(text), ['/x'], []);
       }),
     );
   });

@@ -43,22 +43,25 @@ export interface IntegrityVerdict {
 }
 
 /**
- * Sound only if the engine returned OK, every asked directory is in the report with no error, and no line says otherwise: a check that
- * never looked at a database also reports no error.
+ * Sound only if the engine returned OK, mounted every directory that was asked for, and its report, if it printed one, has all of them
+ * without an error: a check that never looked at a database also finds none.
  */
 export function judgeIntegrity(
   status: string | undefined,
   report: IntegrityReport,
   asked: readonly string[],
+  mounted: readonly string[],
 ): IntegrityVerdict {
   const said: string[] = [];
   if (status !== '1')
     said.push(`CheckList^Integrity returned ${status === undefined ? 'nothing' : `status ${status}`}`);
   const seen = new Map(report.directories.map((each) => [comparable(each.directory), each.globalsWithErrors]));
+  const there = new Set(mounted.map(comparable));
   for (const directory of asked) {
     const count = seen.get(comparable(directory));
-    if (count === undefined) said.push(`${directory} is not in the report`);
-    else if (count > 0) said.push(`${directory}: ${count} globals with errors`);
+    if (!there.has(comparable(directory))) said.push(`${directory} could not be mounted`);
+    else if (count === undefined && seen.size > 0) said.push(`${directory} is not in the report`);
+    else if (count !== undefined && count > 0) said.push(`${directory}: ${count} globals with errors`);
   }
   for (const { global, errors } of report.broken) said.push(`global ${global}: ${errors} errors`);
   said.push(...report.errors);

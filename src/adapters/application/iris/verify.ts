@@ -6,7 +6,7 @@ import type { Copy } from '../../../ports/application.ts';
 import { integrityScript, questions } from './commands.ts';
 import type { Control } from './control.ts';
 import { databasesIn } from './locate.ts';
-import { parseAnswers } from './parse.ts';
+import { answersOf, parseAnswers } from './parse.ts';
 import { parseMessages } from './parse-messages.ts';
 import { judgeIntegrity, parseIntegrity } from './parse-verify.ts';
 
@@ -110,7 +110,8 @@ async function integrity(
 ): Promise<readonly Finding[]> {
   const output = await control.script(name, integrityScript(directories, partial), { timeoutMs: integrityMs, signal });
   const report = parseIntegrity(output);
-  const verdict = judgeIntegrity(parseAnswers(output).get('integrity'), report, directories);
+  const mounted = answersOf(output, 'mounted').flatMap((answer) => (answer.startsWith('1=') ? [answer.slice(2)] : []));
+  const verdict = judgeIntegrity(parseAnswers(output).get('integrity'), report, directories, mounted);
   if (verdict.sound) {
     const said = `${name} found no errors in ${directories.length} databases${partial ? ' (pointers of large globals only)' : ''}`;
     return [{ severity: 'info', check: 'integrity', said }];
