@@ -1,0 +1,384 @@
+/** The class methods and routines that the stand-in knows. Everything else is <CLASS DOES NOT EXIST>, <METHOD DOES NOT EXIST>, <NOROUTINE>. */
+import { hostname } from 'node:os';
+import { expire, externalFreeze, externalThaw, requiredFile, setHistory } from './freeze.ts';
+import type { Gtm } from './gtm.ts';
+import { current, currentOffset, pack, pathOf, sameJournal, switchJournal } from './journal.ts';
+import { journalRestore } from './journal-restore.ts';
+import { checkList } from './integrity.ts';
+import { clearIncremental, onlineBackup, restoreBackup, sizeEstimate } from './online-backup.ts';
+import { localMirrorStatus, memberStatusList, mirrorClass, systemMirror } from './mirror.ts';
+import { dismount, mount } from './databases.ts';
+import type { Faults, Instance, Store } from './state.ts';
+import { clockTime, isoDay, plain, slash } from './texts.ts';
+import {
+  Halt,
+  list,
+  ListValue,
+  number,
+  ObjectValue,
+  ScriptError,
+  set,
+  StatusValue,
+  text,
+  truth,
+  yes,
+  type Method,
+  type Value,
+} from './values.ts';
+
+export interface Context {
+  readonly gtm: Gtm;
+  readonly store: Store;
+  readonly name: string;
+  readonly faults: Faults;
+  readonly write: (text: string) => void;
+}
+
+export type Methods = Readonly<Record<string, Method>>;
+
+const read = (context: Context): Instance => context.store.read(context.name);
+
+const status = (outcome: { readonly ok: boolean; readonly error: string }): Value =>
+  outcome.ok ? '1' : new StatusValue(outcome.error);
+
+export function suspended(context: Context): boolean {
+  if (context.faults.statusSays !== undefined) return context.faults.statusSays === 'suspended';
+  return context.store.update(context.name, (instance) => {
+    expire(context.gtm, instance);
+    return instance.freeze !== undefined;
+  });
+}
+
+function backupGeneral(context: Context): Methods {
+  const { gtm, store, name } = context;
+  return {
+    ExternalFreeze: (args) => {
+      const [logFile, , switches, , , , timeout, username, password, suspendLimit, required] = args;
+      const outcome = externalFreeze(gtm, store, name, {
+        logFile: text(logFile),
+        switchJournal: switches === undefined || truth(switches),
+        timeout: number(timeout),
+        username: text(username),
+        password: text(password),
+        suspendLimit: number(suspendLimit),
+      });
+      if (outcome.requiredFile !== undefined) set(required, outcome.requiredFile);
+      return status(outcome);
+    },
+    ExternalThaw: ([logFile, username, password]) =>
+      status(
+        externalThaw(gtm, store, name, {
+          logFile: text(logFile),
+          username: text(username),
+          password: text(password),
+        }),
+      ),
+    ExternalSetHistory: ([logFile, description]) => {
+      setHistory(store, name, text(logFile), text(description));
+      return '1';
+    },
+    IsWDSuspended: () => yes(suspended(context)),
+    IsWDSuspendedExt: () => yes(suspended(context)),
+    GetLastFullBackupInfo: () => {
+      const last = read(context).history.findLast((entry) => entry.type === 'F' || entry.type === 'E');
+      return last === undefined
+        ? new ListValue(['0', 'No information recorded about a full backup'])
+        : new ListValue(['1', `${isoDay(last.atMs)} ${clockTime(last.atMs)}`, last.description, last.device]);
+    },
+    ClearDatabaseList: () => inList(context, () => false),
+    AddDatabaseToList: ([database]) => inList(context, (one, before) => before || one === text(database).toUpperCase()),
+    RemoveDatabaseFromList: ([database]) =>
+      inList(context, (one, before) => before && one !== text(database).toUpperCase()),
+    GetDBNoBackupFlag: ([directory, result]) => {
+      set(result, yes(read(context).backup.noBackup.includes(plain(text(directory)))));
+      return '1';
+    },
+    AbortBackup: () => '1',
+  };
+}
+
+function inList(context: Context, keep: (name: string, before: boolean) => boolean): string {
+  context.store.update(context.name, (instance) => {
+    for (const database of instance.databases) database.inBackupList = keep(database.name, database.inBackupList);
+  });
+  return '1';
+}
+
+const stateNames = ['Normal', 'Disabled', 'Suspended', 'Frozen', 'Paused'] as const;
+
+function journalSystem(context: Context): Methods {
+  const { gtm, store, name } = context;
+  const currentPath = (): string => {
+    const instance = read(context);
+    return pathOf(instance, current(instance));
+  };
+  const refresh = (): string =>
+    store.update(name, (instance) => {
+      pack(gtm, instance, current(instance));
+      return String(currentOffset(instance));
+    });
+  return {
+    GetState: () => String(read(context).journal.state),
+    GetStateString: () => stateNames[read(context).journal.state],
+    GetCurrentFileName: currentPath,
+    GetCurrentFileOffset: refresh,
+    GetCurrentFileCount: () => String(read(context).journal.files.length),
+    GetCurrentFile: () => new ObjectValue('%SYS.Journal.File', { Name: currentPath(), Offset: refresh() }, {}),
+    SwitchFile: () => {
+      store.update(name, (instance) => void switchJournal(gtm, instance, 'by user'));
+      return '1';
+    },
+    Sync: () => {
+      refresh();
+      return '1';
+    },
+    GetPrimaryDirectory: () => slash(read(context).journal.directory),
+    GetAlternateDirectory: () => slash(read(context).journal.alternate),
+    GetJournalFilePrefix: () => read(context).journal.prefix,
+    GetImageJournalInfo: ([file, offset, count, openFile, openCount]) => {
+      const instance = read(context);
+      set(file, pathOf(instance, current(instance)));
+      set(offset, String(currentOffset(instance)));
+      set(count, String(instance.journal.files.length));
+      set(openFile, requiredFile(instance));
+      set(openCount, String(instance.journal.files.length));
+      return '1';
+    },
+  };
+}
+
+function journalFile(context: Context): Methods {
+  const around = (path: string, step: 1 | -1): string => {
+    const instance = read(context);
+    const { files } = instance.journal;
+    const at = files.findIndex((file) => sameJournal(pathOf(instance, file), path));
+    const found = at === -1 ? undefined : files[at + step];
+    return found === undefined ? '' : pathOf(instance, found);
+  };
+  const required = (): readonly [string, string] => {
+    const instance = read(context);
+    const file = requiredFile(instance);
+    const at = instance.journal.files.findIndex((one) => sameJournal(pathOf(instance, one), file));
+    return [file, String(at + 1)];
+  };
+  const both: Method = ([file, count]) => {
+    const [path, index] = required();
+    set(file, path);
+    set(count, index);
+    return '1';
+  };
+  const find = (path: string) => {
+    const instance = read(context);
+    return instance.journal.files.find((file) => sameJournal(pathOf(instance, file), path));
+  };
+  return {
+    RequiredForRollback: both,
+    RequiredForRecovery: both,
+    GetPrev: ([path]) => around(text(path), -1),
+    GetNext: ([path]) => around(text(path), 1),
+    GetReason: ([path]) => find(text(path))?.reason ?? '',
+    GetGUID: ([path]) => find(text(path))?.guid ?? '',
+  };
+}
+
+function systemClasses(context: Context): Readonly<Record<string, Methods>> {
+  const errorText: Method = ([one]) => (one instanceof StatusValue ? one.message : '');
+  return {
+    '%SYSTEM.Process': {
+      Terminate: ([pid, code]) => {
+        if (text(pid) !== '') throw new ScriptError('FUNCTION');
+        throw new Halt(number(code));
+      },
+    },
+    '%SYSTEM.Status': {
+      IsOK: ([one]) => yes(!(one instanceof StatusValue)),
+      IsError: ([one]) => yes(one instanceof StatusValue),
+      GetErrorText: errorText,
+      GetOneErrorText: errorText,
+      GetErrorCodes: ([one]) => (one instanceof StatusValue ? one.code : ''),
+      DisplayError: ([one]) => {
+        if (one instanceof StatusValue) context.write(`\n${one.message}`);
+        return '1';
+      },
+    },
+    '%SYSTEM.Version': {
+      GetVersion: () => versionText(read(context)),
+      GetNumber: () => read(context).version.split('.').slice(0, 2).join('.'),
+    },
+    '%SYSTEM.Util': {
+      InstallDirectory: () => slash(read(context).directory),
+      ManagerDirectory: () => slash(read(context).manager),
+    },
+    '%SYSTEM.INetInfo': { LocalHostName: () => hostname() },
+    '%SYS.System': {
+      GetInstanceName: () => context.name,
+      GetUniqueInstanceName: () => `${hostname()}:${context.name}`,
+    },
+  };
+}
+
+export function versionText(instance: Instance): string {
+  const product = instance.cache ? 'Cache' : 'IRIS';
+  const short = instance.version.split('.').slice(0, 2).join('.');
+  return `${product} for UNIX (Ubuntu Server LTS for x86-64 Containers) ${short} (Build ${instance.version.split('.').slice(3).join('.')}U) ${isoDay(instance.sinceMs)}`;
+}
+
+function databaseClass(context: Context): Methods {
+  const { gtm, store, name } = context;
+  return {
+    DismountDatabase: ([directory]) =>
+      status(store.update(name, (instance) => dismount(gtm, instance, plain(text(directory))))),
+    MountDatabase: ([directory, readOnly]) =>
+      status(store.update(name, (instance) => mount(gtm, instance, plain(text(directory)), truth(readOnly)))),
+    '%OpenId': ([directory]) => {
+      const found = read(context).databases.find((one) => one.directory === plain(text(directory)));
+      if (found === undefined) return '';
+      return new ObjectValue(
+        'SYS.Database',
+        {
+          Directory: slash(found.directory),
+          Mounted: yes(found.mounted),
+          ReadOnly: yes(found.readOnly),
+          GlobalJournalState: found.journaled ? '3' : '2',
+        },
+        {},
+      );
+    },
+  };
+}
+
+/** Prints a query's rows as `RunQuery` does: fields with a colon behind each. */
+function resultSet(context: Context): Methods {
+  return {
+    RunQuery: ([className, query]) => {
+      const rows = queryRows(context, text(className), text(query));
+      context.write(`\n${rows.map((row) => `${row.map((field) => `${field}:`).join('')}\n`).join('')}`);
+      return '1';
+    },
+    '%New': ([query]) => {
+      const [className = '', name = ''] = text(query).split(':');
+      let rows: readonly (readonly string[])[] = [];
+      let at = 0;
+      return new ObjectValue(
+        '%ResultSet',
+        {},
+        {
+          Execute: () => {
+            rows = queryRows(context, className, name);
+            at = 0;
+            return '1';
+          },
+          Next: () => yes((at += 1) < rows.length),
+          Data: ([column]) => rows[at]?.[memberColumns.indexOf(text(column) as (typeof memberColumns)[number])] ?? '',
+          Get: ([column]) => rows[at]?.[memberColumns.indexOf(text(column) as (typeof memberColumns)[number])] ?? '',
+          GetData: ([column]) => rows[at]?.[number(column) - 1] ?? '',
+          Close: () => '1',
+        },
+      );
+    },
+  };
+}
+
+const memberColumns = [
+  'MemberName',
+  'CurrentRole',
+  'CurrentStatus',
+  'JournalLatency',
+  'DatabaseLatency',
+  'JournalTimeLatency',
+  'DatabaseTimeLatency',
+  'DisplayType',
+  'DisplayStatus',
+] as const;
+
+/** The first row holds the columns' headings. */
+function queryRows(context: Context, className: string, query: string): readonly (readonly string[])[] {
+  if (className !== 'SYS.Mirror' || query !== 'MemberStatusList')
+    throw new ScriptError('CLASS DOES NOT EXIST', `${className}:${query}`);
+  return memberStatusList(read(context));
+}
+
+export function classesOf(context: Context): Readonly<Record<string, Methods>> {
+  const { gtm, store, name } = context;
+  return {
+    ...systemClasses(context),
+    'Backup.General': backupGeneral(context),
+    '%SYS.Journal.System': journalSystem(context),
+    '%SYS.Journal.File': journalFile(context),
+    'SYS.Database': databaseClass(context),
+    'SYS.Mirror': mirrorClass(store, name),
+    '%SYSTEM.Mirror': systemMirror(store, name),
+    '%ResultSet': resultSet(context),
+    'Journal.Restore': { '%New': () => journalRestore(gtm, store, name, context.write) },
+  };
+}
+
+export function routinesOf(context: Context): Readonly<Record<string, Methods>> {
+  const { gtm, store, name } = context;
+  return {
+    DBACK: {
+      BACKUP: (args) => {
+        const words = args.map((one) => text(one));
+        const [
+          ,
+          type = '',
+          description = '',
+          device = '',
+          killJournal = '',
+          logFile = '',
+          mode = 'NOISY',
+          clear = '',
+          swap = '',
+        ] = words;
+        const done = onlineBackup(gtm, store, name, {
+          type: type.toUpperCase(),
+          description,
+          device,
+          logFile,
+          switchJournal: [killJournal, clear, swap].some((word) => word.toUpperCase() === 'Y'),
+        });
+        if (mode.toUpperCase() === 'NOISY' || mode === '') context.write(done.log);
+        return done.answer;
+      },
+      CLRINC: ([mode]) => {
+        const directories = clearIncremental(gtm, store, name);
+        if (text(mode) !== 'QUIET') {
+          context.write(directories.map((one) => `\n     Cleared incremental backup bitmap in ${slash(one)}`).join(''));
+        }
+        return '1';
+      },
+    },
+    DBSIZE: { INT: ([kind]) => sizeEstimate(gtm, read(context), number(kind)) },
+    DBREST: {
+      EXTALL: ([, , device]) => restoreBackup(gtm, store, name, text(device), undefined, context.write),
+      EXTSELCT: ([, , device, file]) => restoreBackup(gtm, store, name, text(device), text(file), context.write),
+    },
+    Integrity: {
+      CheckList: ([, directories, stopAfterError]) =>
+        checkList(
+          gtm,
+          read(context),
+          list(directories).map((one) => plain(text(one))),
+          truth(stopAfterError),
+        ),
+    },
+    MIRROR: {
+      LocalMirrorStatus: () => {
+        context.write(localMirrorStatus(read(context)));
+        return '';
+      },
+    },
+    JRNSWTCH: {
+      '': () => {
+        store.update(name, (instance) => void switchJournal(gtm, instance, 'by user'));
+        return '';
+      },
+    },
+  };
+}
+
+export function noteCall(store: Store, name: string, what: string, exit: number): void {
+  store.update(name, (instance) => {
+    instance.calls.push({ atMs: Date.now(), what, exit });
+  });
+}
