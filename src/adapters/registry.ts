@@ -11,6 +11,7 @@ import type {
 } from '../ports/module.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
 import { iris } from './application/iris/application.ts';
+import { gtm } from './application/gtm/application.ts';
 import { postgresql } from './application/postgresql/application.ts';
 import { sqlite } from './application/sqlite/application.ts';
 import { filesOf } from './application/sqlite/config.ts';
@@ -82,6 +83,7 @@ export const applications: readonly RegisteredApplication[] = [
   application(iris, () => []),
   application(postgresql, (config) => (config.dataDirectory === undefined ? [] : [config.dataDirectory])),
   application(sqlite, filesOf),
+  application(gtm, (config) => [config.globalDirectory]),
 ];
 
 /** In the order in which `storage: auto` tries them. */

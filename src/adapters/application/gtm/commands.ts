@@ -50,6 +50,31 @@ export function mumpsArgv(distribution: string, args: readonly string[]): Argv {
   return [join(distribution, 'mumps'), ...args];
 }
 
+/**
+ * Runs a command where the live database's shared memory, semaphores and processes do not exist. The header of a copy names the
+ * original's, and `mupip integ` as the first command on a copy was seen to remove the semaphores of the living original. `--mount-proc`
+ * also keeps mupip from taking the original's process numbers for those of its own kind. Without root a user namespace gives the right
+ * to do so, where the system allows it.
+ */
+export function isolatedArgv(
+  argv: Argv,
+  asRoot: boolean,
+  owner?: { readonly uid: number; readonly gid: number },
+): Argv {
+  return [
+    'unshare',
+    ...(asRoot ? [] : ['--user', '--map-current-user']),
+    '--mount',
+    '--ipc',
+    '--pid',
+    '--fork',
+    '--mount-proc',
+    '--kill-child',
+    ...(owner === undefined ? [] : ['setpriv', `--reuid=${owner.uid}`, `--regid=${owner.gid}`, '--clear-groups']),
+    ...argv,
+  ];
+}
+
 export type FreezeKind = 'plain' | 'online';
 
 /** `-online` alone means `-autorelease`: a busy writer ends such a freeze after a fraction of a second, and nothing tells. */
@@ -68,10 +93,24 @@ export function journalOnArguments(region: string): readonly string[] {
   return ['set', '-region', region, '-journal=on,before'];
 }
 
-/** One line a region: name, file, creation time in seconds since 1970. Opens nothing but the global directory unless `created`. */
-export function regionsCode(created: boolean): string {
-  const time = created ? ',$char(9),$$^%PEEKBYNAME("sgmnt_data.creation_time4",r)' : '';
-  return `set r="" for  set r=$view("GVNEXT",r) quit:r=""  write "REGION",$char(9),r,$char(9),$view("GVFILE",r)${time},!`;
+/** One line a region. PEEKBYNAME opens the database. */
+export function createdCode(regions: readonly string[]): string {
+  const list = regions.join(',');
+  return `for i=1:1:$length("${list}",",") set r=$piece("${list}",",",i) write "REGION",$char(9),r,$char(9),$$^%PEEKBYNAME("sgmnt_data.creation_time4",r),!`;
 }
 
 export const versionCode = 'write $zversion,!';
+
+/** First of all commands on a copy: puts down what its header says about shared memory and semaphores that are not its own. */
+export function rundownArguments(file: string): readonly string[] {
+  return ['rundown', '-file', file, '-override'];
+}
+
+export function integArguments(file: string, how: 'full' | 'fast'): readonly string[] {
+  return ['integ', ...(how === 'fast' ? ['-fast'] : []), '-file', file];
+}
+
+/** GDE's commands that bend segments to other files. A quotation mark in a name is doubled, as everywhere in M. */
+export function segmentCommands(files: ReadonlyMap<string, string>): readonly string[] {
+  return [...files].map(([segment, file]) => `change -segment ${segment} -file_name="${file.replaceAll('"', '""')}"`);
+}

@@ -5,18 +5,27 @@ import type { CommandSpan } from '../../../model/hold.ts';
 import type { Command, CommandResult } from '../../../platform/exec.ts';
 import type { Platform } from '../../../ports/module.ts';
 import {
+  createdCode,
   dseArgv,
   environmentOf,
+  isolatedArgv,
   mumpsArgv,
   mupipArgv,
-  regionsCode,
   stateArguments,
   versionCode,
   type Argv,
   type GtmPlace,
 } from './commands.ts';
 import type { GtmConfig } from './config.ts';
-import { type Message, parseMessages, parseRegions, parseStates, type Region, type RegionState } from './parse.ts';
+import {
+  type Message,
+  parseCreated,
+  parseMessages,
+  parseRegions,
+  parseStates,
+  type Region,
+  type RegionState,
+} from './parse.ts';
 
 export interface Owner {
   readonly uid: number;
@@ -71,15 +80,22 @@ export class Gtm {
   /** Undefined: as whoever we are. */
   readonly owner: Owner | undefined;
   readonly #platform: Platform;
+  readonly #isolated: boolean;
 
-  constructor(platform: Platform, place: GtmPlace, owner: Owner | undefined) {
+  constructor(platform: Platform, place: GtmPlace, owner: Owner | undefined, isolated = false) {
     this.#platform = platform;
     this.place = place;
     this.owner = owner;
+    this.#isolated = isolated;
+  }
+
+  /** For a copy: every command in namespaces of its own (isolatedArgv), on its own global directory. */
+  static isolated(platform: Platform, place: GtmPlace, owner?: Owner): Gtm {
+    return new Gtm(platform, place, owner, true);
   }
 
   /** The live database. Finds the programs, the regions and the owner of their files; opens no database. */
-  static async open(config: GtmConfig, platform: Platform, signal?: AbortSignal): Promise<Gtm> {
+  static async open(config: GtmConfig, platform: Platform, limits: Limits = { limitMs: 15_000 }): Promise<Gtm> {
     const place: GtmPlace = {
       distribution: config.distribution ?? findDistribution(),
       globalDirectory: config.globalDirectory,
@@ -93,17 +109,17 @@ export class Gtm {
       });
     }
     const anybody = new Gtm(platform, place, undefined);
-    const regions = await anybody.regions({ limitMs: 15_000, ...(signal === undefined ? {} : { signal }) });
+    const regions = await anybody.regions(limits);
     return anybody.as(ownerOf(regions.map((each) => each.file)));
   }
 
   as(owner: Owner | undefined): Gtm {
-    return new Gtm(this.#platform, this.place, owner);
+    return new Gtm(this.#platform, this.place, owner, this.#isolated);
   }
 
   /** The same programs elsewhere: a copy with its own global directory. */
   at(place: Partial<GtmPlace>): Gtm {
-    return new Gtm(this.#platform, { ...this.place, ...place }, this.owner);
+    return new Gtm(this.#platform, { ...this.place, ...place }, this.owner, this.#isolated);
   }
 
   /** The uid that the engine writes into the header when one of our commands freezes. */
@@ -128,17 +144,20 @@ export class Gtm {
     return this.#run(`mumps -run ${entry}`, mumpsArgv(this.place.distribution, ['-run', entry]), limits);
   }
 
-  /** The global directory editor, with its commands as lines. */
+  /** The global directory editor, with its commands as lines. Opens no database; only `show` leaves the global directory as it is. */
   async gde(lines: readonly string[], limits: Limits): Promise<Answer> {
     const argv = mumpsArgv(this.place.distribution, ['-run', '^GDE']);
-    return this.#run('mumps -run ^GDE', argv, limits, { stdin: `${[...lines, 'exit'].join('\n')}\n` });
+    return this.#run('mumps -run ^GDE', argv, limits, {
+      stdin: `${[...lines, lines.some((line) => !line.startsWith('show')) ? 'exit' : 'quit'].join('\n')}\n`,
+    });
   }
 
-  /** Regions and files by the global directory. With `created` the databases are opened. Throws `database-unreachable`. */
-  async regions(limits: Limits, created = false): Promise<readonly Region[]> {
-    const answer = await this.xecute(regionsCode(created), limits);
-    const regions = parseRegions(answer.stdout);
-    if (!wentWell(answer) || regions.length === 0) throw unreachable('the regions cannot be listed', answer);
+  /** Regions and files by the global directory; opens no database. Throws `database-unreachable`, `database-file`. */
+  async regions(limits: Limits): Promise<readonly Region[]> {
+    // `$view("GVFILE")` would tell the same, but it opens every database that it names.
+    const answer = await this.gde(['show -commands'], limits);
+    const regions = parseRegions(answer.text, environmentOf(this.place));
+    if (answer.unfinished || regions.length === 0) throw unreachable('the regions cannot be listed', answer);
     const relative = regions.find((each) => !isAbsolute(each.file));
     if (relative !== undefined) {
       throw new StillpointError(
@@ -148,6 +167,14 @@ export class Gtm {
       );
     }
     return regions;
+  }
+
+  /** When each database was created, in seconds since 1970. Opens the databases. */
+  async created(regions: readonly Region[], limits: Limits): Promise<ReadonlyMap<string, string>> {
+    const answer = await this.xecute(createdCode(regions.map((region) => region.name)), limits);
+    const created = parseCreated(answer.stdout);
+    if (!wentWell(answer) || created.size < regions.length) throw unreachable('the databases cannot be opened', answer);
+    return created;
   }
 
   async version(limits: Limits): Promise<string> {
@@ -186,7 +213,7 @@ export class Gtm {
     const { exec, clock } = this.#platform;
     const what = `mupip ${args[0] ?? ''}`;
     const startMs = clock.monoMs();
-    const child = exec.start({ ...this.#base(), argv: mupipArgv(this.place.distribution, args) });
+    const child = exec.start(this.#base(mupipArgv(this.place.distribution, args)));
     started(child.pid);
     child.closeInput();
     const ending = { unfinished: false };
@@ -220,15 +247,16 @@ export class Gtm {
     };
   }
 
-  #base(): Pick<Command, 'env' | 'uid' | 'gid'> {
-    return { env: environmentOf(this.place), ...this.owner };
+  #base(argv: Argv): Pick<Command, 'argv' | 'env' | 'uid' | 'gid'> {
+    const env = environmentOf(this.place);
+    if (!this.#isolated) return { argv, env, ...this.owner };
+    return { argv: isolatedArgv(argv, process.getuid?.() === 0, this.owner), env };
   }
 
   async #run(what: string, argv: Argv, limits: Limits, more: Pick<Command, 'stdin'> = {}): Promise<Answer> {
     const result: CommandResult = await this.#platform.exec.run({
-      ...this.#base(),
+      ...this.#base(argv),
       ...more,
-      argv,
       timeoutMs: limits.limitMs,
       ...(limits.signal === undefined ? {} : { signal: limits.signal }),
     });

@@ -27,17 +27,33 @@ function severityOf(letter: string | undefined): Message['severity'] {
 export interface Region {
   readonly name: string;
   readonly file: string;
-  /** Seconds since 1970; undefined where it was not asked for. */
-  readonly created: string | undefined;
 }
 
-/** Output of `regionsCode`. */
-export function parseRegions(text: string): readonly Region[] {
-  return text.split('\n').flatMap((line) => {
-    const [mark, name, file, created] = line.split('\t');
-    if (mark !== 'REGION' || name === undefined || file === undefined) return [];
-    return [{ name, file, created }];
+/**
+ * Regions with their files, from GDE's `show -commands`. Variables in file names (`$W/app.dat`) are replaced as the engine does at run
+ * time; one that `variables` lacks stays, so that the name is not absolute.
+ */
+export function parseRegions(text: string, variables: Readonly<Record<string, string>>): readonly Region[] {
+  const files = new Map(
+    [...text.matchAll(/^ADD -SEGMENT (\S+) (?:.* )?-FILE_NAME="((?:[^"]|"")*)"/gm)].map((match) => [
+      match[1],
+      (match[2] ?? '').replaceAll('""', '"'),
+    ]),
+  );
+  return [...parseSegments(text)].flatMap(([name, segment]) => {
+    const file = files.get(segment);
+    if (file === undefined) return [];
+    const expanded = file.replaceAll(
+      /\$([A-Za-z_][A-Za-z0-9_]*)/g,
+      (all, variable: string) => variables[variable] ?? all,
+    );
+    return [{ name, file: /\.[^/]*$/.test(expanded) ? expanded : `${expanded}.dat` }];
   });
+}
+
+/** Output of `createdCode`, by region. */
+export function parseCreated(text: string): ReadonlyMap<string, string> {
+  return new Map([...text.matchAll(/^REGION\t(\S+)\t(\d+)$/gm)].map((match) => [match[1] ?? '', match[2] ?? '']));
 }
 
 /** The header of one region, as `dse all -dump` shows it. */
@@ -124,4 +140,38 @@ export function parseRenames(text: string): readonly Renamed[] {
 /** Regions that `mupip freeze -on` says it froze. */
 export function parseFrozenRegions(text: string): readonly string[] {
   return [...text.matchAll(/^(?:\S+ : )?Region (\S+) is now FROZEN *$/gm)].flatMap((match) => match[1] ?? []);
+}
+
+/** Segment by region, from GDE's `show -commands`. */
+export function parseSegments(text: string): ReadonlyMap<string, string> {
+  return new Map(
+    [...text.matchAll(/^ADD -REGION (\S+) -DYNAMIC_SEGMENT=([^\s]+)/gm)].map((match) => [
+      match[1] ?? '',
+      match[2] ?? '',
+    ]),
+  );
+}
+
+/** What the header of a file says that no process has open, by `mupip dumpfhead -file`. */
+export interface FileHeader {
+  readonly frozen: boolean;
+  /** Pid of the mupip that froze it. */
+  readonly freezer: number;
+  readonly journaled: boolean;
+  readonly replicated: boolean;
+}
+
+/** Throws Unreadable if a field is missing. */
+export function parseFileHeader(text: string): FileHeader {
+  const field = (name: string): number => {
+    const found = new RegExp(`record\\("sgmnt_data\\.${name}"\\)="?(-?\\d+)`).exec(text)?.[1];
+    if (found === undefined) throw new Unreadable(`mupip dumpfhead shows no ${name}`);
+    return Number(found);
+  };
+  return {
+    frozen: field('freeze') !== 0,
+    freezer: field('image_count'),
+    journaled: field('jnl_state') !== 0,
+    replicated: field('repl_state') !== 0,
+  };
 }

@@ -1,0 +1,130 @@
+import { join } from 'node:path';
+import { messageOf } from '../../../model/errors.ts';
+import type { FreezeStatus, HoldToken, ThawAnswer } from '../../../model/hold.ts';
+import type { Finding } from '../../../model/point.ts';
+import type { Application, Copy, HoldSession, Located } from '../../../ports/application.ts';
+import type { ApplicationModule, Platform } from '../../../ports/module.ts';
+import { adopt } from './adopt.ts';
+import { check } from './check.ts';
+import { gtmConfig, type GtmConfig } from './config.ts';
+import { discover } from './discover.ts';
+import { Gtm } from './engine.ts';
+import { GtmHold } from './hold.ts';
+import { locate, regionsOf } from './locate.ts';
+import { openFilesOfOthers } from './processes.ts';
+import { describeFreeze, type FreezeRecord, RecordFile, whose } from './record.ts';
+import { release } from './release.ts';
+import { verify } from './verify.ts';
+
+const openMs = 3_000;
+const statusMs = 4_000;
+const thawMs = 9_000;
+
+/** A GT.M database: all regions of one global directory, frozen and thawed together. README.md says what that covers. */
+export class GtmApplication implements Application {
+  readonly engine = 'gtm';
+  readonly #config: GtmConfig;
+  readonly #platform: Platform;
+
+  constructor(config: GtmConfig, platform: Platform) {
+    this.#config = config;
+    this.#platform = platform;
+  }
+
+  #recordFile(token: HoldToken): RecordFile {
+    const directory = this.#config.recordDirectory ?? join(this.#platform.stateDirectory, 'gtm');
+    return new RecordFile(directory, token.runId);
+  }
+
+  async locate(signal: AbortSignal): Promise<Located> {
+    return locate(this.#config, this.#platform, signal);
+  }
+
+  async *check(signal: AbortSignal): AsyncGenerator<Finding> {
+    yield* check(this.#config, this.#platform, signal);
+  }
+
+  async openHold(token: HoldToken, budgetMs: number): Promise<HoldSession> {
+    const gtm = await Gtm.open(this.#config, this.#platform);
+    const regions = await regionsOf(gtm);
+    return new GtmHold(gtm, this.#platform, regions, this.#config.freeze, budgetMs, this.#recordFile(token));
+  }
+
+  async status(token: HoldToken): Promise<FreezeStatus> {
+    let record: FreezeRecord | undefined;
+    try {
+      record = this.#recordFile(token).read();
+      const gtm = await this.#open();
+      const { states } = await gtm.states({ limitMs: statusMs }, record?.regions ?? []);
+      const said = states.map(describeFreeze).join('; ');
+      if (states.some((state) => whose(state, record) === 'ours')) return { state: 'frozen', said };
+      const foreign = states.some((state) => state.frozen !== undefined);
+      return { state: 'thawed', said: foreign ? `${said}, and that is not this hold` : said };
+    } catch (cause) {
+      const said = messageOf(cause);
+      // A record is durable before a freeze begins and goes only when its end was proved.
+      const never = record === undefined && this.#hasNoRecord(token);
+      return never ? { state: 'thawed', said: `this hold froze nothing; ${said}` } : { state: 'unknown', said };
+    }
+  }
+
+  #hasNoRecord(token: HoldToken): boolean {
+    try {
+      return this.#recordFile(token).read() === undefined;
+    } catch {
+      return false;
+    }
+  }
+
+  async #open(): Promise<Gtm> {
+    return Gtm.open(this.#config, this.#platform, { limitMs: openMs });
+  }
+
+  async thaw(token: HoldToken): Promise<ThawAnswer> {
+    const { clock } = this.#platform;
+    const file = this.#recordFile(token);
+    const answer = (thawed: boolean, said: string): ThawAnswer => ({
+      thawed,
+      heldThroughout: false,
+      said,
+      at: clock.now(),
+      spans: [],
+      artifacts: [],
+    });
+    const untilMs = clock.monoMs() + thawMs;
+    try {
+      const record = file.read();
+      if (record === undefined) {
+        const status = await this.status(token);
+        return answer(status.state === 'thawed', status.said);
+      }
+      const released = await release(await this.#open(), record, clock, untilMs);
+      if (released.thawed) await file.remove();
+      return { ...answer(released.thawed, released.said), at: released.at, spans: released.spans };
+    } catch (cause) {
+      return answer(false, messageOf(cause));
+    }
+  }
+
+  verify(copy: Copy, signal: AbortSignal): AsyncIterable<Finding> {
+    return verify(copy, signal, this.#config, this.#platform);
+  }
+
+  async adopt(copy: Copy): Promise<void> {
+    await adopt(copy, this.#config, this.#platform);
+  }
+
+  async running(signal: AbortSignal): Promise<boolean> {
+    const gtm = await Gtm.open(this.#config, this.#platform, { limitMs: openMs, signal });
+    const files = new Set((await regionsOf(gtm, signal)).map((region) => region.file));
+    for (const { files: open } of openFilesOfOthers()) if (open.some((file) => files.has(file))) return true;
+    return false;
+  }
+}
+
+export const gtm: ApplicationModule<GtmConfig> = {
+  kind: 'gtm',
+  config: gtmConfig,
+  create: (config, _workload, platform) => new GtmApplication(config, platform),
+  discover: async () => discover(),
+};

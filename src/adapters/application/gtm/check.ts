@@ -1,0 +1,69 @@
+import { statSync } from 'node:fs';
+import type { Finding } from '../../../model/point.ts';
+import type { Platform } from '../../../ports/module.ts';
+import type { GtmConfig } from './config.ts';
+import { Gtm } from './engine.ts';
+import { whyNotOnline } from './hold.ts';
+import { regionsOf } from './locate.ts';
+import type { RegionState } from './parse.ts';
+import { describeFreeze } from './record.ts';
+
+const limitMs = 15_000;
+const newestTested = 'GT.M V7.0-005';
+
+function finding(severity: Finding['severity'], what: string, said: string): Finding {
+  return { severity, check: what, said };
+}
+
+/** Findings of `stillpoint check`; changes nothing. */
+export async function* check(config: GtmConfig, platform: Platform, signal: AbortSignal): AsyncGenerator<Finding> {
+  const gtm = await Gtm.open(config, platform, { limitMs, signal });
+  const version = await gtm.version({ limitMs, signal });
+  yield version.startsWith(newestTested)
+    ? finding('info', 'version', version)
+    : finding('warning', 'version', `${version}; this program was tested with ${newestTested}`);
+  const asked = process.getuid?.() === 0 ? 'as the owner of the files' : 'as this user';
+  yield finding('info', 'user', `mupip runs ${asked}, uid ${gtm.uid}: a freeze belongs to that uid alone`);
+  const writable = statSync(gtm.place.distribution).mode & 0o022;
+  if (writable !== 0) {
+    yield finding('warning', 'distribution', `${gtm.place.distribution} can be written by others than its owner`);
+  }
+  const regions = await regionsOf(gtm, signal);
+  const { states } = await gtm.states(
+    { limitMs, signal },
+    regions.map((region) => region.name),
+  );
+  for (const state of states)
+    yield* regionFindings(state, gtm.uid, regions.find((each) => each.name === state.region)?.file);
+  const why = whyNotOnline(states, version);
+  const kind = config.freeze ?? (why === undefined ? 'online' : 'plain');
+  if (kind === 'online' && why !== undefined)
+    yield finding('error', 'freeze', `an online freeze is not possible: ${why}`);
+  else yield finding('info', 'freeze', why === undefined ? kind : `${kind}; online is not possible: ${why}`);
+  if (kind === 'online') {
+    const bytes = Math.min(...states.map((state) => state.globalBuffers * state.blockBytes));
+    yield finding(
+      'info',
+      'global-buffers',
+      `writers go on under an online freeze until they have filled ${Math.round(bytes / 1024 / 1024)} MiB of global buffers of a region, then wait`,
+    );
+  }
+}
+
+function* regionFindings(state: RegionState, uid: number, file: string | undefined): Generator<Finding> {
+  yield state.frozen === undefined
+    ? finding('info', 'frozen', describeFreeze(state))
+    : finding('error', 'frozen', describeFreeze(state));
+  if (file !== undefined && process.getuid?.() !== 0 && statSync(file).uid !== uid) {
+    yield finding('warning', 'user', `${state.region}: ${file} belongs to another user than uid ${uid}`);
+  }
+  if (state.journal !== 'on') {
+    yield finding(
+      'warning',
+      'journal',
+      `${state.region}: journaling is ${state.journal}: no rolling forward, and a crash can damage it`,
+    );
+  } else if (!state.beforeImages) {
+    yield finding('warning', 'journal', `${state.region}: journaling has no before-images`);
+  } else yield finding('info', 'journal', `${state.region}: on, with before-images, ${state.journalFile ?? ''}`);
+}

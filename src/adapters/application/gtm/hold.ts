@@ -1,0 +1,259 @@
+import { statSync } from 'node:fs';
+import { basename } from 'node:path';
+import { messageOf, StillpointError } from '../../../model/errors.ts';
+import type { CommandSpan, FreezeAnswer, MemberObservation, ThawAnswer } from '../../../model/hold.ts';
+import type { JournalStart } from '../../../model/journal.ts';
+import type { HoldSession } from '../../../ports/application.ts';
+import type { Platform } from '../../../ports/module.ts';
+import { freezeArguments, type FreezeKind } from './commands.ts';
+import { complaintOf, type Gtm } from './engine.ts';
+import { parseFrozenRegions, type Region, type RegionState } from './parse.ts';
+import { describeFreeze, type FreezeRecord, type RecordFile } from './record.ts';
+import { release } from './release.ts';
+
+const stateMs = 3_000;
+const longestFreezeMs = 5_000;
+/** Below the time after which the guard asks the engine from outside. */
+const sessionThawMs = 5_000;
+
+/** Role and epoch by what is cheap: a file that was replaced is another history, even under the same name. */
+export function memberOf(
+  host: string,
+  regions: readonly Region[],
+  states: readonly Pick<RegionState, 'replication'>[],
+): MemberObservation {
+  const epoch = regions.map(({ file }) => {
+    const { dev, ino } = statSync(file);
+    return `${dev}:${ino}`;
+  });
+  // Which side of a replicated pair this is cannot be told from the headers.
+  const replicated = states.some((state) => state.replication === 'ON');
+  return { member: host, role: replicated ? 'primary' : 'standalone', epoch: epoch.join(',') };
+}
+
+/**
+ * `mupip freeze` on all regions by one command. The freeze is a state of the database and not of a process: it outlives us, the engine
+ * puts no limit on it, and only guard and sentinel end it after a crash. That is why its record is durable before it begins.
+ */
+export class GtmHold implements HoldSession {
+  readonly #gtm: Gtm;
+  readonly #platform: Platform;
+  readonly #regions: readonly Region[];
+  readonly #kindWanted: FreezeKind | undefined;
+  readonly #budgetMs: number;
+  readonly #file: RecordFile;
+  readonly #ending = new AbortController();
+  #record: FreezeRecord | undefined;
+  #atFreeze: readonly RegionState[] = [];
+  #freezing: Promise<unknown> = Promise.resolve();
+  #thawed: ThawAnswer | undefined;
+  #replicated: readonly RegionState[] = [];
+
+  constructor(
+    gtm: Gtm,
+    platform: Platform,
+    regions: readonly Region[],
+    kind: FreezeKind | undefined,
+    budgetMs: number,
+    file: RecordFile,
+  ) {
+    this.#gtm = gtm;
+    this.#platform = platform;
+    this.#regions = regions;
+    this.#kindWanted = kind;
+    this.#budgetMs = budgetMs;
+    this.#file = file;
+  }
+
+  get #names(): readonly string[] {
+    return this.#regions.map((region) => region.name);
+  }
+
+  async prepare(): Promise<void> {
+    const { states } = await this.#gtm.states({ limitMs: stateMs }, this.#names);
+    refuseFrozen(states);
+    const version = await this.#gtm.version({ limitMs: stateMs });
+    const kind = chooseKind(this.#kindWanted, states, version);
+    const record = {
+      kind,
+      uid: this.#gtm.uid,
+      regions: this.#names,
+      journaled: states.filter((state) => state.journal === 'on').map((state) => state.region),
+    };
+    await this.#file.begin(record);
+    this.#record = { ...record, freezers: {} };
+    this.#replicated = states;
+    // The first pass through this code costs milliseconds, which must not be time in the hold.
+    parseFrozenRegions('');
+    await this.observe();
+  }
+
+  async freeze(): Promise<FreezeAnswer> {
+    const freezing = this.#freeze();
+    this.#freezing = freezing.catch(() => undefined);
+    return freezing;
+  }
+
+  async #freeze(): Promise<FreezeAnswer> {
+    const spans: CommandSpan[] = [];
+    const { clock } = this.#platform;
+    const no = (said: string): FreezeAnswer => ({ frozen: false, said, at: clock.now(), spans });
+    const record = this.#record;
+    if (record === undefined) return no('the hold was not prepared');
+    if (this.#ending.signal.aborted) return no('this session was thawed already');
+    // Not frozen a moment ago: what we see frozen next is ours, unless the engine names another process.
+    const before = await this.#gtm.states({ limitMs: stateMs, signal: this.#ending.signal }, this.#names);
+    refuseFrozen(before.states);
+    const limitMs = Math.max(500, Math.min(longestFreezeMs, this.#budgetMs));
+    const answer = await this.#gtm.mupipKnown(
+      freezeArguments(record.kind),
+      { limitMs, signal: this.#ending.signal },
+      () => undefined,
+    );
+    const at = clock.now();
+    spans.push({ ...answer.span, what: `mupip freeze -on (${record.kind})` });
+    const { states, span } = await this.#gtm.states({ limitMs: stateMs, signal: this.#ending.signal }, this.#names);
+    spans.push(span);
+    const said = parseFrozenRegions(answer.text);
+    const alien = states.filter((state) => !isOurNewFreeze(state, record, said, answer.pid, this.#names.length));
+    if (answer.unfinished || alien.length > 0) {
+      return no(`${alien.map(describeFreeze).join('; ')}; mupip said: ${complaintOf(answer)}`);
+    }
+    const freezers = Object.fromEntries(states.map((state) => [state.region, state.frozen?.pid ?? 0]));
+    this.#file.confirm(freezers);
+    this.#record = { ...record, freezers };
+    this.#atFreeze = states;
+    return { frozen: true, said: states.map(describeFreeze).join('; '), at, spans };
+  }
+
+  async ask(): Promise<FreezeAnswer> {
+    const { clock } = this.#platform;
+    try {
+      const { states, span } = await this.#gtm.states({ limitMs: stateMs }, this.#names);
+      const frozen = this.#atFreeze.length > 0 && states.every((state) => this.#isOurs(state));
+      return { frozen, said: states.map(describeFreeze).join('; '), at: clock.now(), spans: [span] };
+    } catch (cause) {
+      return { frozen: false, said: messageOf(cause), at: clock.now(), spans: [] };
+    }
+  }
+
+  /** Only uid and pid together: a freeze of the same user that replaced ours is not ours. */
+  #isOurs({ region, frozen }: RegionState): boolean {
+    return frozen !== undefined && frozen.uid === this.#record?.uid && frozen.pid === this.#record.freezers[region];
+  }
+
+  async observe(): Promise<MemberObservation> {
+    return memberOf(this.#platform.host.name, this.#regions, this.#replicated);
+  }
+
+  async thaw(): Promise<ThawAnswer> {
+    if (this.#thawed !== undefined) return this.#thawed;
+    const { clock } = this.#platform;
+    this.#ending.abort();
+    const nothing = (said: string): ThawAnswer => ({
+      thawed: true,
+      heldThroughout: false,
+      said,
+      at: clock.now(),
+      spans: [],
+      artifacts: [],
+    });
+    if (this.#record === undefined) return nothing('nothing was frozen');
+    // A freeze that is under way would overtake the thaw. It was told to end.
+    await this.#freezing;
+    const asked = this.#atFreeze.length > 0 ? await this.ask() : undefined;
+    const released = await release(this.#gtm, this.#record, clock, clock.monoMs() + sessionThawMs);
+    const held = asked?.frozen === true && !released.autoreleased && !released.journalingLost;
+    const starts = held ? this.#starts(released.renamed) : [];
+    const answer: ThawAnswer = {
+      thawed: released.thawed,
+      heldThroughout: held,
+      said: `${released.said}; before that: ${asked?.said ?? 'nothing was frozen'}`,
+      at: released.at,
+      spans: [...(asked?.spans ?? []), ...released.spans],
+      ...(starts.length === 0 ? {} : { starts }),
+      artifacts: [],
+    };
+    if (answer.thawed) {
+      this.#thawed = answer;
+      await this.#file.remove();
+    }
+    return answer;
+  }
+
+  /**
+   * An online freeze begins a new journal file, and the thaw closes that one under a name of its own: it is the first whose changes
+   * are not in the files. A plain freeze leaves the journal as it is; rolling forward from the middle of a file is not offered.
+   */
+  #starts(renamed: readonly { readonly from: string; readonly to: string }[]): readonly JournalStart[] {
+    return this.#atFreeze.flatMap(({ region, journalFile, transaction, online }) => {
+      const closed = renamed.find((each) => each.from === journalFile);
+      if (!online || closed === undefined) return [];
+      return [{ part: region, file: basename(closed.to), position: transaction }];
+    });
+  }
+
+  async close(): Promise<void> {
+    this.#ending.abort();
+    this.#file.closeDescriptor();
+    // Never began, so there is nothing to find. After a failed thaw the record stays for those who come next.
+    if (this.#atFreeze.length === 0 && this.#thawed === undefined && this.#record !== undefined) {
+      await this.thaw().catch(() => undefined);
+    }
+  }
+}
+
+/** The pid in the header is that of our mupip, or, when it freezes several regions online, that of a child of it. */
+function isOurNewFreeze(
+  { region, frozen, online, autorelease }: RegionState,
+  record: FreezeRecord,
+  said: readonly string[],
+  pid: number | undefined,
+  regions: number,
+): boolean {
+  if (frozen === undefined || frozen.uid !== record.uid || !said.includes(region)) return false;
+  if (online !== (record.kind === 'online') || autorelease) return false;
+  return frozen.pid === pid || (record.kind === 'online' && regions > 1 && frozen.pid > 0);
+}
+
+/** Freezes do not nest: the thaw of the one would end the other. */
+function refuseFrozen(states: readonly RegionState[]): void {
+  const frozen = states.filter((state) => state.frozen !== undefined);
+  if (frozen.length === 0) return;
+  throw new StillpointError(
+    'freeze-failed',
+    `somebody has frozen this database: ${frozen.map(describeFreeze).join('; ')}`,
+    {
+      hint: 'see `stillpoint status`; as that user, `mupip freeze -off "*"` ends it',
+      details: { frozen: frozen.map((state) => ({ region: state.region, ...state.frozen })) },
+    },
+  );
+}
+
+/**
+ * Online where the journal carries what the frozen files do not get: journaling on, with before-images, on every region. Releases
+ * before 7.0 freeze one region after the other while writers go on, so that several regions could show different moments.
+ */
+export function chooseKind(
+  wanted: FreezeKind | undefined,
+  states: readonly RegionState[],
+  version: string,
+): FreezeKind {
+  const why = whyNotOnline(states, version);
+  if (wanted === 'online' && why !== undefined) {
+    throw new StillpointError('freeze-failed', `an online freeze is not possible: ${why}`, {
+      hint: 'set application.gtm.freeze to plain',
+    });
+  }
+  return wanted ?? (why === undefined ? 'online' : 'plain');
+}
+
+export function whyNotOnline(states: readonly RegionState[], version: string): string | undefined {
+  const mapped = states.find((state) => state.accessMethod !== 'BG');
+  if (mapped !== undefined) return `region ${mapped.region} has access method ${mapped.accessMethod}`;
+  const bare = states.find((state) => state.journal !== 'on' || !state.beforeImages);
+  if (bare !== undefined) return `region ${bare.region} has no journaling with before-images`;
+  const major = Number(/^GT\.M V(\d+)\./.exec(version)?.[1] ?? 0);
+  if (states.length > 1 && major < 7) return `${version} freezes several regions one after the other`;
+  return undefined;
+}

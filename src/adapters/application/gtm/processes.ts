@@ -1,0 +1,48 @@
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+
+/** What other processes have open, by reading links only. Processes of other users are invisible unless we are root. */
+export function* openFilesOfOthers(): Generator<{ readonly pid: number; readonly files: readonly string[] }> {
+  for (const entry of list('/proc')) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    const files: string[] = [];
+    for (const fd of list(`/proc/${pid}/fd`)) {
+      try {
+        files.push(readlinkSync(`/proc/${pid}/fd/${fd}`));
+      } catch {
+        // Closed since it was listed.
+      }
+    }
+    if (files.length > 0) yield { pid, files };
+  }
+}
+
+/** Environments of running mumps processes. */
+export function* mumpsEnvironments(): Generator<{
+  readonly pid: number;
+  readonly variables: Readonly<Record<string, string>>;
+}> {
+  for (const entry of list('/proc')) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid)) continue;
+    try {
+      if (!/^(mumps|yottadb)\n?$/.test(readFileSync(`/proc/${pid}/comm`, 'utf8'))) continue;
+      const pairs = readFileSync(`/proc/${pid}/environ`, 'utf8')
+        .split('\0')
+        .map((pair) => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)] as const)
+        .filter(([name]) => name !== '');
+      yield { pid, variables: Object.fromEntries(pairs) };
+    } catch {
+      // The process ended, or belongs to somebody else.
+    }
+  }
+}
+
+function list(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    // The process ended, or belongs to somebody else.
+    return [];
+  }
+}
