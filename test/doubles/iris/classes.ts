@@ -53,6 +53,8 @@ function backupGeneral(context: Context): Methods {
   const { gtm, store, name } = context;
   return {
     ExternalFreeze: (args) => {
+      if (args.length > read(context).freezeArguments)
+        throw new ScriptError('PARAMETER', 'ExternalFreeze,Backup.General');
       const [logFile, , switches, , , , timeout, username, password, suspendLimit, required] = args;
       const outcome = externalFreeze(gtm, store, name, {
         logFile: text(logFile),
@@ -309,8 +311,33 @@ export function classesOf(context: Context): Readonly<Record<string, Methods>> {
     'SYS.Mirror': mirrorClass(store, name),
     '%SYSTEM.Mirror': systemMirror(store, name),
     '%ResultSet': resultSet(context),
+    '%Dictionary.CompiledMethod': { '%OpenId': ([id]) => compiledMethod(read(context), text(id)) },
     'Journal.Restore': { '%New': () => journalRestore(gtm, store, name, context.write) },
   };
+}
+
+/** What the last CheckList of this session left for Display. */
+let shownIntegrity = '';
+
+const freezeArguments = [
+  'LogFile:%String=""',
+  'Text:%String=""',
+  'SwitchJournalFile:%Boolean=1',
+  'TimeOut:%Integer=10',
+  'Hibernate:%Integer=0',
+  'Verbose:%Boolean=0',
+  'ExternalFreezeTimeOut:%Integer=0',
+  'Username:%String=""',
+  'Password:%String=""',
+  'WDSuspendLimit:%Integer=0',
+  'RequiredFile:%String',
+] as const;
+
+/** The class dictionary's word on which arguments ExternalFreeze takes here. */
+function compiledMethod(instance: Instance, id: string): Value {
+  if (id !== 'Backup.General||ExternalFreeze') return '';
+  const formal = freezeArguments.slice(0, instance.freezeArguments).join(',');
+  return new ObjectValue('%Dictionary.CompiledMethod', { Name: 'ExternalFreeze', FormalSpec: formal }, {});
 }
 
 export function routinesOf(context: Context): Readonly<Record<string, Methods>> {
@@ -354,13 +381,16 @@ export function routinesOf(context: Context): Readonly<Record<string, Methods>> 
       EXTSELCT: ([, , device, file]) => restoreBackup(gtm, store, name, text(device), text(file), context.write),
     },
     Integrity: {
-      CheckList: ([, directories, stopAfterError]) =>
-        checkList(
-          gtm,
-          read(context),
-          list(directories).map((one) => plain(text(one))),
-          truth(stopAfterError),
-        ),
+      CheckList: ([, directories, stopAfterError]) => {
+        const asked = list(directories).map((one) => plain(text(one)));
+        const checked = checkList(gtm, read(context), asked, truth(stopAfterError));
+        shownIntegrity = checked.report;
+        return checked.status;
+      },
+      Display: () => {
+        context.write(shownIntegrity);
+        return '';
+      },
     },
     MIRROR: {
       LocalMirrorStatus: () => {

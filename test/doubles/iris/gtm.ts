@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { pause } from './state.ts';
 
@@ -8,6 +8,12 @@ export const gtmDirectory = '/usr/lib/x86_64-linux-gnu/fis-gtm/V7.0-005_x86_64';
 export interface GtmResult {
   readonly code: number;
   readonly text: string;
+}
+
+/** IRIS.DAT, or CACHE.DAT where there is one. */
+export function fileOf(directory: string): string {
+  const cache = join(directory, 'CACHE.DAT');
+  return existsSync(cache) ? cache : join(directory, 'IRIS.DAT');
 }
 
 /** `^row(n)` and `^last` in one transaction, `^ack` after its commit. */
@@ -53,6 +59,7 @@ export class Gtm {
       gtm_log: at('tmp'),
       gtm_etrap: 'write $zstatus,! zhalt 1',
       STANDIN_DB: directory,
+      STANDIN_FILE: fileOf(directory),
     };
   }
 
@@ -61,7 +68,7 @@ export class Gtm {
     for (const name of ['o', 'r', 'tmp', 'journals']) mkdirSync(join(this.root, 'gtm', name), { recursive: true });
     writeFileSync(join(this.root, 'gtm', 'r', 'spwr.m'), writerRoutine);
     const script = [
-      'change -segment DEFAULT -file_name="$STANDIN_DB/IRIS.DAT" -block_size=4096 -allocation=100 -extension=500 -global_buffer_count=2048 -access_method=bg',
+      'change -segment DEFAULT -file_name="$STANDIN_FILE" -block_size=4096 -allocation=100 -extension=500 -global_buffer_count=2048 -access_method=bg',
       'change -region DEFAULT -stdnull -key_size=255 -record_size=4000',
       'exit',
       '',
@@ -86,9 +93,10 @@ export class Gtm {
     return { code: done.status ?? -1, text: `${done.stdout ?? ''}${done.stderr ?? ''}` };
   }
 
-  create(directory: string): void {
+  create(directory: string, cache: boolean): void {
     mkdirSync(directory, { recursive: true });
     this.#must(this.run(directory, ['mupip', 'create']), 'mupip create');
+    if (cache) renameSync(join(directory, 'IRIS.DAT'), join(directory, 'CACHE.DAT'));
   }
 
   /** The journal keeps one name for ever, so that GT.M links the generations; closed ones are renamed by GT.M. */
@@ -167,7 +175,7 @@ export class Gtm {
   }
 
   currentTransaction(directory: string): string {
-    const text = this.run(directory, ['mupip', 'dumpfhead', '-file', join(directory, 'IRIS.DAT')]).text;
+    const text = this.run(directory, ['mupip', 'dumpfhead', '-file', fileOf(directory)]).text;
     const found = /trans_hist\.curr_tn"\)="0x([0-9A-F]+)"/.exec(text)?.[1];
     if (found === undefined) throw new Error(`no transaction number in ${directory}: ${text.slice(0, 300)}`);
     return found;
@@ -178,7 +186,7 @@ export class Gtm {
    * its own. The rundown comes first: any other first command could remove the live database's semaphores.
    */
   adopt(directory: string, journal?: string): GtmResult {
-    const file = join(directory, 'IRIS.DAT');
+    const file = fileOf(directory);
     let done = this.run(directory, ['mupip', 'rundown', '-file', file]);
     if (done.code !== 0 && journal !== undefined && existsSync(journal)) {
       // The engine's own recovery after a crash, by its journal's before-images.
@@ -193,9 +201,8 @@ export class Gtm {
 
   /** Shared memory of a frozen or killed database stays behind otherwise. */
   rundown(directory: string): void {
-    if (existsSync(join(directory, 'IRIS.DAT'))) {
-      this.run(directory, ['mupip', 'rundown', '-file', join(directory, 'IRIS.DAT')]);
-    }
+    const file = fileOf(directory);
+    if (existsSync(file)) this.run(directory, ['mupip', 'rundown', '-file', file]);
   }
 
   integrity(directory: string): GtmResult {

@@ -1,6 +1,6 @@
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
-import type { Gtm } from './gtm.ts';
+import { fileOf, type Gtm } from './gtm.ts';
 import {
   backingJournal,
   current,
@@ -220,7 +220,7 @@ class Restore {
         '-recover',
         '-forward',
         '-nochecktn',
-        ...(origin === target ? [] : [`-redirect=${join(origin, 'IRIS.DAT')}=${join(target, 'IRIS.DAT')}`]),
+        ...(origin === target ? [] : [`-redirect=${join(origin, basename(fileOf(target)))}=${fileOf(target)}`]),
         ...(globals.length === 0 ? [] : [`-global="(${globals.map((one) => `^${one}`).join(',')})"`]),
         files.join(','),
       ]);

@@ -2,7 +2,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { dirname, join } from 'node:path';
 import { requiredFile } from './freeze.ts';
 import { resumedForRestore } from './databases.ts';
-import type { Gtm } from './gtm.ts';
+import { fileOf, type Gtm } from './gtm.ts';
 import { current, currentOffset, pathOf, switchJournal } from './journal.ts';
 import { append, type Database, type Instance, type Store } from './state.ts';
 import { clockTime, isoDay, logTime, message, plain, slash } from './texts.ts';
@@ -303,7 +303,7 @@ function restoreOne(
   target: string,
   bytes: Uint8Array,
 ): string | undefined {
-  const file = join(target, 'IRIS.DAT');
+  const file = fileOf(target);
   const scratch = mkdtempSync(join(gtm.root, 'gtm', 'restore-'));
   try {
     const stream = join(scratch, 'stream');
@@ -311,7 +311,7 @@ function restoreOne(
     return resumedForRestore(gtm, instance, target, () => {
       if (type === 'F') {
         rmSync(file, { force: true });
-        gtm.create(target);
+        gtm.create(target, instance.cache);
       } else if (!existsSync(file) || statSync(file).size === 0) return 'no database to put an incremental on';
       else if (gtm.currentTransaction(target) !== from) {
         // A dirty copy bears the number of the moment of the copy; the incremental holds every block that changed since its own.
@@ -319,7 +319,7 @@ function restoreOne(
         gtm.run(target, ['dse'], change);
       }
       if (bytes.length === 0) return undefined;
-      const done = gtm.run(target, ['mupip', 'restore', file, stream]);
+      const done = gtm.run(target, ['mupip', 'restore', fileOf(target), stream]);
       return done.code === 0 ? undefined : done.text.trim();
     });
   } finally {

@@ -1,7 +1,7 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expire, externalFreeze, externalThaw, resumeSystem } from './freeze.ts';
-import type { Gtm } from './gtm.ts';
+import { fileOf, type Gtm } from './gtm.ts';
 import { backingJournal, closedParts, current, openJournal, pack } from './journal.ts';
 import { hang, type Instance, type Store } from './state.ts';
 import { ctime, message, slash } from './texts.ts';
@@ -119,7 +119,7 @@ export function start(gtm: Gtm, store: Store, name: string): Answer {
   return store.update(name, (instance) => {
     if (instance.status === 'running') return { out: `${instance.name} is already up!\n`, code: 0 };
     message(instance, 0, `*** Recovery started at ${ctime(Date.now())}`, 'Generic.Event');
-    for (const database of instance.databases) {
+    for (const database of instance.databases.filter((one) => !one.foreign)) {
       gtm.adopt(database.directory, backingJournal(gtm, instance, database));
       if (database.journaled && !database.readOnly) {
         gtm.journalOn(database.directory, backingJournal(gtm, instance, database));
@@ -197,4 +197,4 @@ export function thawVerb(gtm: Gtm, store: Store, name: string): Answer {
   return outcome.ok ? ok('') : { out: `${outcome.error}\n`, code: 1 };
 }
 
-export const hasDatabase = (directory: string): boolean => existsSync(join(directory, 'IRIS.DAT'));
+export const hasDatabase = (directory: string): boolean => existsSync(fileOf(directory));

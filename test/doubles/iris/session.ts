@@ -1,7 +1,7 @@
 /** `iris session`: the command-argument form with its exit codes 5 and 3, and the form that reads ObjectScript from stdin. */
-import { existsSync, readSync } from 'node:fs';
+import { readSync } from 'node:fs';
 import { hostname } from 'node:os';
-import { join } from 'node:path';
+import { hasDatabase } from './registry.ts';
 import { classesOf, noteCall, routinesOf, versionText, type Context } from './classes.ts';
 import { expire } from './freeze.ts';
 import type { Gtm } from './gtm.ts';
@@ -75,7 +75,7 @@ function perform(
   }
   // Thaw is checked against the credentials of the freeze only, so that it works while nobody can log in.
   if (kind !== 'thaw') {
-    const refused = login(gtm, store, instance.name, write);
+    const refused = login(gtm, store, instance, write);
     if (refused !== undefined) return refused;
   }
   const terminal = new Terminal(gtm, store, instance, faults, write);
@@ -90,7 +90,12 @@ function perform(
 }
 
 /** Undefined when the login succeeds. Never returns while logins hang. */
-function login(gtm: Gtm, store: Store, name: string, write: (text: string) => void): number | undefined {
+function login(
+  gtm: Gtm,
+  store: Store,
+  { name, login: account }: Instance,
+  write: (text: string) => void,
+): number | undefined {
   for (;;) {
     const faults = store.faults(name);
     if (faults.accessDenied === true) {
@@ -112,9 +117,27 @@ function login(gtm: Gtm, store: Store, name: string, write: (text: string) => vo
       expire(gtm, instance);
       return instance.freeze?.blocked === true;
     });
-    if (!blocked && faults.loginHangs !== true) return undefined;
+    if (!blocked && faults.loginHangs !== true)
+      return account === undefined ? undefined : askForAccount(account, write);
     pause(50);
   }
+}
+
+/** Three tries, as at a terminal; the end of stdin ends it too. */
+function askForAccount(
+  account: { readonly user: string; readonly password: string },
+  write: (text: string) => void,
+): number | undefined {
+  for (let tries = 0; tries < 3; tries += 1) {
+    write('\nUsername: ');
+    const user = readLine();
+    write('\nPassword: ');
+    const password = readLine();
+    if (user === account.user && password === account.password) return undefined;
+    write('\nAccess Denied\n');
+    if (password === undefined) return 1;
+  }
+  return 1;
 }
 
 let pending = '';
@@ -281,8 +304,7 @@ class Terminal implements World {
     if (extended !== null) {
       const directory = plain(extended[1] as string);
       const known = this.#store.read(this.#instance.name).databases.find((one) => one.directory === directory);
-      if (known?.mounted !== true || !existsSync(join(directory, 'IRIS.DAT')))
-        throw new ScriptError('DIRECTORY', directory);
+      if (known?.mounted !== true || !hasDatabase(directory)) throw new ScriptError('DIRECTORY', directory);
       return { directory, local: `^${extended[2] as string}` };
     }
     const wanted = this.namespace === '%SYS' ? 'IRISSYS' : this.namespace;

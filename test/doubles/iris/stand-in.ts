@@ -40,6 +40,10 @@ export interface InstanceOptions {
   readonly secondFreeze?: 'fails' | 'succeeds';
   /** Whether there is `iris freeze`. Default: from 2024 on. */
   readonly freezeVerb?: boolean;
+  /** 9 where there is no WDSuspendLimit. Default: Caché before 2016. */
+  readonly freezeArguments?: 9 | 11;
+  /** Account that sessions ask for; without it the operating system's word is enough. */
+  readonly login?: { readonly user: string; readonly password: string };
   readonly startupNamespace?: string;
   readonly journalPrefix?: string;
   readonly journalDirectory?: string;
@@ -216,7 +220,7 @@ export class IrisStandIn implements AsyncDisposable {
     await writeFile(join(instance.manager, instance.cache ? 'CACHE.WIJ' : 'IRIS.WIJ'), Buffer.alloc(4096));
     openJournal(instance, 'by system startup');
     for (const database of instance.databases) {
-      this.#gtm.create(database.directory);
+      this.#gtm.create(database.directory, instance.cache);
       if (database.journaled) {
         this.#gtm.journalOn(database.directory, backingJournal(this.#gtm, instance, database));
       }
@@ -257,6 +261,8 @@ function newInstance(root: string, options: InstanceOptions, index: number): Ins
     secondMs: options.secondMs ?? 1000,
     freezeMs: options.freezeMs ?? 0,
     secondFreeze: options.secondFreeze ?? 'fails',
+    freezeArguments: options.freezeArguments ?? (cache && Number(version.split('.')[0]) < 2016 ? 9 : 11),
+    login: options.login,
     freezeVerb: options.freezeVerb ?? Number(version.split('.')[0]) >= 2024,
     startupNamespace: options.startupNamespace,
     status: 'running',

@@ -32,6 +32,8 @@ export interface Instance {
   readonly freezeMs: number;
   readonly secondFreeze: 'fails' | 'succeeds';
   readonly freezeVerb: boolean;
+  readonly freezeArguments: 9 | 11;
+  readonly login: { readonly user: string; readonly password: string } | undefined;
   readonly startupNamespace: string | undefined;
   status: 'running' | 'down' | 'starting or stopping' | 'incomplete start or stop, logins disabled' | 'crashed';
   sinceMs: number;
