@@ -79,7 +79,9 @@ async function runFiles(some: readonly string[], covered: boolean): Promise<Cove
     ...(nameFilters.length === 0
       ? {}
       : { testNamePatterns: nameFilters.map((filter) => new RegExp(escape(filter), 'i')) }),
-    ...(covered ? { coverage: true, coverageIncludeGlobs: ['src/model/**/*.ts', 'src/**/parse.ts'] } : {}),
+    ...(covered
+      ? { coverage: true, coverageIncludeGlobs: ['src/model/**/*.ts', 'src/**/parse.ts', 'src/**/parse-*.ts'] }
+      : {}),
   });
   const keep = ({ file, message }: { file?: string | undefined; message: string }): void => {
     if (file !== undefined) output.set(file, `${output.get(file) ?? ''}${message}`.slice(-keptOutput));

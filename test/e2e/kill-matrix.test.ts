@@ -107,12 +107,14 @@ const pairs: readonly (readonly [Engine, Provider])[] = [
   ['sqlite', 'copy'],
   ['postgresql', 'btrfs'],
   ['postgresql', 'copy'],
+  ['gtm', 'btrfs'],
+  ['gtm', 'copy'],
 ];
 
 for (const [index, [engine, provider]] of pairs.entries()) {
   describe(`kill matrix: ${engine} on ${provider}`, () => {
     it('leaves nothing frozen and nothing behind, and no point that claims too much', async (t) => {
-      const budget = engine === 'sqlite' ? `${budgetMs}ms` : copyRulesBudget;
+      const budget = engine === 'postgresql' ? copyRulesBudget : `${budgetMs}ms`;
       const stage = await openStage(engine, provider, { budget });
       if (typeof stage === 'string') {
         t.skip(stage);

@@ -5,12 +5,13 @@ import { fileURLToPath } from 'node:url';
 import { codeOf } from '../../src/model/errors.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { systemExec, type CommandResult, type RunningProcess } from '../../src/platform/exec.ts';
+import { openGtm, whyNoGtm } from '../doubles/gtm.ts';
 import { startPostgres, whyNoPostgres } from '../doubles/embedded-postgres.ts';
 import { loopVolume } from '../doubles/loop-volume.ts';
 import { smallDisk } from '../doubles/small-disk.ts';
 import type { WriterSpec } from './writer.ts';
 
-export type Engine = 'postgresql' | 'sqlite';
+export type Engine = 'postgresql' | 'sqlite' | 'gtm';
 export type Provider = 'btrfs' | 'reflink' | 'copy';
 
 /** A live database under a write load, a configuration and an empty repository: everything a real user would have. */
@@ -22,7 +23,7 @@ export interface Stage extends AsyncDisposable {
   /** In the environment of every process that the stage's commands start, to find what they leave behind. */
   readonly mark: string;
   /** Acknowledged rows so far. */
-  acknowledged(): Promise<readonly { readonly row: number; readonly monoMs: number }[]>;
+  acknowledged(): Promise<readonly { readonly row: number; readonly monoMs: number; readonly wallMs?: number }[]>;
   /** Ends the write load, for what needs a database that nobody uses. */
   stopWriter(): Promise<void>;
   /** Runs the command line to its end. */
@@ -47,6 +48,8 @@ export interface StageOptions {
   readonly budget: string;
   readonly canary?: boolean;
   readonly pauseMs?: number;
+  /** Further settings of the application. */
+  readonly application?: Readonly<Record<string, unknown>>;
   /** The state directory on a disk of its own, of this size. */
   readonly stateBytes?: number;
 }
@@ -55,6 +58,10 @@ export async function openStage(engine: Engine, provider: Provider, options: Sta
   if (options.stateBytes !== undefined && process.getuid?.() !== 0) return 'needs root: mounts a small disk';
   if (engine === 'postgresql') {
     const why = await whyNoPostgres();
+    if (why !== undefined) return why;
+  }
+  if (engine === 'gtm') {
+    const why = whyNoGtm();
     if (why !== undefined) return why;
   }
   const undo = new AsyncDisposableStack();
@@ -81,7 +88,7 @@ export async function openStage(engine: Engine, provider: Provider, options: Sta
       await chmod(data, 0o755);
       snapshots = join(volume.mountPoint, '.stillpoint');
     }
-    const database = await openDatabase(engine, data, undo);
+    const database = await openDatabase(engine, data, options, undo);
     const stage = { home, snapshots, mark: `stage-${process.pid}-${Math.random().toString(36).slice(2)}` };
     return await finish(stage, database, engine, provider, options, undo);
   } catch (error) {
@@ -92,11 +99,37 @@ export async function openStage(engine: Engine, provider: Provider, options: Sta
 
 interface Database {
   readonly application: Record<string, unknown>;
+  /** A load of its own, where the engine's language is none of ours. */
+  readonly load?: Pick<Stage, 'acknowledged' | 'stopWriter'>;
   readonly at: string;
   readonly port?: number;
 }
 
-async function openDatabase(engine: Engine, data: string, undo: AsyncDisposableStack): Promise<Database> {
+/** Two regions, one transaction over both. Its acknowledgements bear the wall clock; the offset is taken once. */
+async function openGtmDatabase(data: string, options: StageOptions, undo: AsyncDisposableStack): Promise<Database> {
+  const database = undo.use(
+    await openGtm({ regions: 2, directory: join(data, 'db'), config: { ...options.application } }),
+  );
+  const load = await database.load(1);
+  const offset = systemClock.monoMs() - systemClock.wallMs();
+  return {
+    application: { gtm: database.config },
+    at: database.directory,
+    load: {
+      acknowledged: async () =>
+        (await load.acknowledged()).map(({ n, ms }) => ({ row: n, monoMs: ms + offset, wallMs: ms })),
+      stopWriter: () => load.stop(),
+    },
+  };
+}
+
+async function openDatabase(
+  engine: Engine,
+  data: string,
+  options: StageOptions,
+  undo: AsyncDisposableStack,
+): Promise<Database> {
+  if (engine === 'gtm') return await openGtmDatabase(data, options, undo);
   if (engine === 'sqlite') {
     const at = join(data, 'app.db');
     return { application: { sqlite: { file: at } }, at };
@@ -110,18 +143,16 @@ async function openDatabase(engine: Engine, data: string, undo: AsyncDisposableS
   };
 }
 
-async function finish(
-  place: { readonly home: string; readonly snapshots: string | undefined; readonly mark: string },
-  database: Database,
+/** The writer of our own for the engines that Node has a client for. */
+async function startWriter(
+  home: string,
+  { at, port }: Database,
   engine: Engine,
-  provider: Provider,
   options: StageOptions,
-  undo: AsyncDisposableStack,
-): Promise<Stage> {
-  const { home, snapshots, mark } = place;
+): Promise<Pick<Stage, 'acknowledged' | 'stopWriter'>> {
+  if (engine === 'gtm') throw new Error('GT.M has a load of its own');
   const log = join(home, 'written.log');
   await writeFile(log, '');
-  const { at, port } = database;
   const spec: WriterSpec = {
     engine,
     at,
@@ -131,12 +162,32 @@ async function finish(
     ...(port === undefined ? {} : { port }),
   };
   const load = systemExec.start({ argv: [process.execPath, writer, JSON.stringify(spec)] });
-  const stopWriter = async (): Promise<void> => {
-    load.kill('SIGTERM');
-    await load.exited;
-  };
-  undo.defer(stopWriter);
   await load.firstLine((line) => line === 'ready', 30_000);
+  return {
+    acknowledged: async () =>
+      (await readFile(log, 'utf8')).split('\n').flatMap((line) => {
+        const [row, monoMs] = line.split(' ');
+        return row === undefined || monoMs === undefined ? [] : [{ row: Number(row), monoMs: Number(monoMs) }];
+      }),
+    stopWriter: async () => {
+      load.kill('SIGTERM');
+      await load.exited;
+    },
+  };
+}
+
+async function finish(
+  place: { readonly home: string; readonly snapshots: string | undefined; readonly mark: string },
+  database: Database,
+  engine: Engine,
+  provider: Provider,
+  options: StageOptions,
+  undo: AsyncDisposableStack,
+): Promise<Stage> {
+  const { home, snapshots, mark } = place;
+  const load = database.load ?? (await startWriter(home, database, engine, options));
+  const { acknowledged, stopWriter } = load;
+  undo.defer(stopWriter);
 
   const small = options.stateBytes === undefined ? undefined : await smallDisk(options.stateBytes);
   if (small !== undefined) undo.use(small);
@@ -151,7 +202,9 @@ async function finish(
     stateDirectory,
     workloads: {
       orders: {
-        application: { [kind]: { ...(settings as object), canary: options.canary ?? false } },
+        application: {
+          [kind]: { ...(settings as object), ...(engine === 'gtm' ? {} : { canary: options.canary ?? false }) },
+        },
         storage: [{ [provider]: {} }],
         hold: { budget: options.budget },
       },
@@ -185,11 +238,7 @@ async function finish(
     repository,
     configFile,
     mark,
-    acknowledged: async () =>
-      (await readFile(log, 'utf8')).split('\n').flatMap((line) => {
-        const [row, monoMs] = line.split(' ');
-        return row === undefined || monoMs === undefined ? [] : [{ row: Number(row), monoMs: Number(monoMs) }];
-      }),
+    acknowledged,
     run,
     start: (args, extra) => systemExec.start({ argv: argv(args), env: env(extra) }),
     leftovers: async () => [
