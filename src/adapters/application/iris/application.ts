@@ -152,7 +152,7 @@ export class IrisApplication implements Application {
   async #checkFiles(instance: Instance, console: string): Promise<readonly Finding[]> {
     const directory = logDirectoryOf(this.#control, instance);
     const writable = (await this.#control.command(['test', '-w', directory])).exitCode === 0;
-    const readable = (await this.#control.size(console)) !== undefined;
+    const readable = (await this.#control.sizeSoFar(console)) !== undefined;
     return [
       writable
         ? { severity: 'info', check: 'log', said: `${directory} can be written` }

@@ -1,3 +1,4 @@
+import { basename, dirname } from 'node:path';
 import { StillpointError } from '../../../model/errors.ts';
 import type { CommandSpan } from '../../../model/hold.ts';
 import type { CommandResult } from '../../../platform/exec.ts';
@@ -212,6 +213,13 @@ export class Control {
     } catch {
       return undefined;
     }
+  }
+
+  /** Bytes that a log has; 0 when it is proved that there is none yet. Undefined when that cannot be known. */
+  async sizeSoFar(path: string): Promise<number | undefined> {
+    const size = await this.size(path);
+    if (size !== undefined) return size;
+    return (await this.has(dirname(path), basename(path))) === false ? 0 : undefined;
   }
 
   /** Bytes; undefined when the file is not there or not for us. */

@@ -25,7 +25,8 @@ export interface InstanceFreeze {
   readonly start: JournalStart | undefined;
 }
 
-const askMs = 5_000;
+/** Below the session's patience. */
+const askMs = 3_000;
 const logMs = 2_000;
 
 export async function askSuspended(control: Control, instance: string, timeoutMs = askMs): Promise<Called> {

@@ -18,6 +18,8 @@ type State = 'open' | 'freezing' | 'frozen' | 'failed' | 'thawed';
 
 /** Several instances in one hold: all of them are frozen, or none stays so. */
 export class IrisHold implements HoldSession {
+  /** Each word is a session of its own: published logs show a second for a freeze or thaw, and a login costs some tenths. */
+  readonly patience = { askMs: 3_500, thawMs: 5_000 };
   readonly #control: Control;
   readonly #token: HoldToken;
   readonly #budgetMs: number;
@@ -52,7 +54,7 @@ export class IrisHold implements HoldSession {
     const [objection] = objections(places, answers, config);
     if (objection !== undefined) throw objection;
     const limits = limitsFor(config, this.#budgetMs);
-    const from = await this.#control.size(places.console);
+    const from = await this.#control.sizeSoFar(places.console);
     return {
       name: instance.name,
       request: {

@@ -14,6 +14,7 @@ import {
 import { realPlatform } from '../../../../test/doubles/platform.ts';
 import type { HoldToken } from '../../../model/hold.ts';
 import type { Finding } from '../../../model/point.ts';
+import type { Exec } from '../../../platform/exec.ts';
 import type { Application } from '../../../ports/application.ts';
 import { iris } from './application.ts';
 import { irisConfig } from './config.ts';
@@ -302,9 +303,48 @@ describe('iris: against the stand-in', () => {
     assert.deepEqual(await application.events?.(0, 1000, never), []);
     const sizes = await application.estimate?.({}, never);
     assert.deepEqual(sizes?.map(({ level }) => level).toSorted(), ['cumulative', 'full', 'incremental']);
-    const before = stand.instance('ONE').history.length;
+    const known = stand.instance('ONE').history.length;
     await application.confirm?.({ id: 'p1', cutAt: '2026-01-01T00:00:00Z' });
-    assert.equal(stand.instance('ONE').history.length, before + 1);
+    assert.equal(stand.instance('ONE').history.length, known + 1);
+  });
+
+  test('freezes and thaws inside a container: no file of the instance is read from here', async () => {
+    await using container = await irisStandIn({
+      instances: [{ name: 'IRIS' }],
+      containers: [{ name: 'box', running: true, mounts: [] }],
+    });
+    const platform = realPlatform('/nonexistent');
+    const reach = (argv: readonly string[]): [string, ...string[]] => [
+      container.command('docker'),
+      'exec',
+      '-i',
+      'box',
+      ...argv,
+    ];
+    const seen: string[] = [];
+    const exec: Exec = {
+      ...platform.exec,
+      run: async (command) => {
+        seen.push(command.argv[0]);
+        return platform.exec.run({ ...command, argv: reach(command.argv) });
+      },
+      which: async (program) => (program === 'iris' ? 'iris' : undefined),
+    };
+    const inside = iris.create(irisConfig.parse({}), 'w', { ...platform, exec }, () =>
+      Promise.reject(new Error('none')),
+    );
+    const located = await inside.locate(never);
+    assert.ok(located.paths.length > 0);
+    const token = newToken();
+    const session = await inside.openHold(token, 20_000);
+    await session.prepare();
+    const frozen = await session.freeze();
+    assert.equal(frozen.frozen, true, frozen.said);
+    assert.equal((await inside.status(token)).state, 'frozen');
+    const thawed = await session.thaw();
+    assert.deepEqual([thawed.thawed, thawed.heldThroughout], [true, true], thawed.said);
+    await session.close();
+    assert.ok(seen.includes('cat') && seen.includes('iris'));
   });
 
   test('finds the instances of the machine', async () => {
