@@ -89,6 +89,36 @@ describe('flight record', () => {
     assert.equal(commandSpans(without).length, 2);
   });
 
+  it("takes the end of the engine's own backup as the time of the point: it does not say which moment it shows", () => {
+    const none = evidence();
+    const own: Evidence = {
+      ...none,
+      hold: null,
+      cut: { ...none.cut, cuts: [], spans: [] },
+      online: {
+        asked: 'full',
+        made: 'full',
+        from: {},
+        to: { a: '1' },
+        onTopOf: null,
+        dirty: false,
+        finished: true,
+        said: 'done',
+        began: at(10),
+        ended: at(70),
+        streams: [],
+        spans: [{ party: 'engine', what: 'BACKUP', startMs: 10, endMs: 70 }],
+      },
+    };
+    assert.equal(cutAt(own), 'wall 70');
+    assert.equal(cutCalledAt(own), 'wall 10');
+    assert.deepEqual(
+      commandSpans(own).map((span) => span.what),
+      ['BACKUP'],
+    );
+    assert.equal(summarizeHold(own), null);
+  });
+
   it('counts what was never asked as nothing', () => {
     const { askedBeforeThaw: _none, ...hold } = evidence().hold ?? assert.fail();
     assert.equal(commandSpans({ ...evidence(), hold }).length, 4);

@@ -237,6 +237,40 @@ describe('flightRecordSvg', () => {
     assert.equal(texts(svg).filter((text) => /^40\.0 ms · cut v\d+$/.test(text)).length, 16);
   });
 
+  it("draws the engine's own backup, which has neither hold nor cut", () => {
+    const own = (dirty: boolean): Evidence => ({
+      ...evidence(100, { hold: null, cut: cuts(0, 0, 0) }),
+      online: {
+        asked: 'full',
+        made: dirty ? 'incremental' : 'full',
+        from: {},
+        to: { a: '1' },
+        onTopOf: null,
+        dirty,
+        finished: true,
+        said: 'done',
+        began: at(0),
+        ended: at(4000),
+        streams: [{ name: 'a', bytes: 1 }],
+        spans: [{ party: 'engine', what: 'BACKUP all', startMs: zero, endMs: zero + 4000 }],
+      },
+    });
+    const svg = flightRecordSvg(own(false));
+    assertWellFormed(svg);
+    assert.ok(texts(svg).includes("full by the engine's own backup"));
+    assert.ok(texts(svg).includes('4.00 s · BACKUP all'));
+    assert.ok(!svg.includes('class="hold"') && !svg.includes('class="cut"'));
+    assert.ok(
+      texts(flightRecordSvg(own(true))).includes("incremental by the engine's own backup, over files copied live"),
+    );
+  });
+
+  it('draws also what nothing is known of', () => {
+    const svg = flightRecordSvg(evidence(100, { hold: null, cut: cuts(0, 0, 0), events: [] }));
+    assertWellFormed(svg);
+    assert.ok(texts(svg).includes('cut without a hold'));
+  });
+
   it('is well-formed and lays no label over another or out of sight, whatever happened', () => {
     const moment = fc.double({ min: -300, max: 1300, noNaN: true });
     const what = fc.string({ unit: 'binary', maxLength: 60 });

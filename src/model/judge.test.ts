@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import type { Evidence, HoldEvidence } from './evidence.ts';
+import type { Evidence, HoldEvidence, OnlineEvidence } from './evidence.ts';
 import type { FreezeAnswer, MemberObservation } from './hold.ts';
 import { judge } from './judge.ts';
 import type { Moment } from './time.ts';
@@ -214,6 +214,190 @@ describe('judge', () => {
           assert.equal(judge(withCut('v2', called, fixed)).verdict === 'application-consistent', inside);
         },
       ),
+    );
+  });
+});
+
+const incremental: OnlineEvidence = {
+  asked: 'incremental',
+  made: 'incremental',
+  from: { a: '10', b: '20' },
+  to: { a: '15', b: '20' },
+  onTopOf: { a: '10', b: '20' },
+  dirty: false,
+  finished: true,
+  said: 'backup complete',
+  began: at(100),
+  ended: at(200),
+  streams: [
+    { name: 'a.inc', bytes: 512 },
+    { name: 'b.inc', bytes: 64 },
+  ],
+  spans: [],
+};
+const wholeFull: OnlineEvidence = { ...incremental, asked: 'full', made: 'full', from: {}, onTopOf: null };
+const closing: OnlineEvidence = { ...incremental, dirty: true };
+
+function withOnline(online: OnlineEvidence, more: Partial<Evidence> = {}): Evidence {
+  return {
+    ...good,
+    volumes: [],
+    hold: null,
+    cut: { atomicity: 'sequential', how: "the engine's own backup", cuts: [], spans: [] },
+    members: good.members.filter((each) => each.when !== 'frozen'),
+    online,
+    ...more,
+  };
+}
+
+const membersBut = (when: string, change?: Partial<MemberObservation>): Partial<Evidence> => ({
+  members: withOnline(incremental).members.flatMap((each) =>
+    each.when !== when ? [each] : change === undefined ? [] : [{ when: each.when, seen: { ...primary, ...change } }],
+  ),
+});
+
+/** One seeded violation each of what the engine's own backup must show. */
+const onlineViolations: readonly (readonly [string, Evidence, string])[] = [
+  [
+    'an engine that did not say it was done',
+    withOnline({ ...incremental, finished: false }),
+    'engine-backup-unfinished',
+  ],
+  ['a full that was not finished', withOnline({ ...wholeFull, finished: false }), 'engine-backup-unfinished'],
+  ['no stream at all', withOnline({ ...wholeFull, streams: [] }), 'engine-backup-unfinished'],
+  [
+    'streams without a byte',
+    withOnline({ ...incremental, streams: [{ name: 'a.inc', bytes: 0 }] }),
+    'engine-backup-unfinished',
+  ],
+  ['an end before the beginning', withOnline({ ...incremental, ended: at(99) }), 'clock-disordered'],
+  ['no marks at the end', withOnline({ ...wholeFull, to: {} }), 'chain-broken'],
+  [
+    'a beginning behind the end of what is below',
+    withOnline({ ...incremental, from: { a: '11', b: '20' } }),
+    'chain-broken',
+  ],
+  ['a beginning before it', withOnline({ ...incremental, from: { a: '9', b: '20' } }), 'chain-broken'],
+  ['a part that does not say where it begins', withOnline({ ...incremental, from: { a: '10' } }), 'chain-broken'],
+  ['a part that does not say where it ends', withOnline({ ...incremental, to: { a: '15' } }), 'chain-broken'],
+  ['a part that is new', withOnline({ ...incremental, to: { ...incremental.to, c: '1' } }), 'chain-broken'],
+  [
+    'a part that is new and whole in it',
+    withOnline({ ...incremental, from: { ...incremental.from, c: '0' }, to: { ...incremental.to, c: '1' } }),
+    'chain-broken',
+  ],
+  ['a part that is gone', withOnline({ ...incremental, from: { a: '10' }, to: { a: '15' } }), 'chain-broken'],
+  ['a level that stands on nothing', withOnline({ ...incremental, onTopOf: null }), 'chain-broken'],
+  [
+    'a cumulative on an incremental',
+    withOnline({ ...incremental, made: 'cumulative', from: { a: '5', b: '5' } }),
+    'chain-broken',
+  ],
+  [
+    'a live copy that a full does not close',
+    withOnline({ ...closing, made: 'full', onTopOf: null }),
+    'dirty-copy-open',
+  ],
+  ['a live copy with a later level', withOnline({ ...closing, from: { a: '12', b: '20' } }), 'chain-broken'],
+  ['a role change until the end', withOnline(incremental, membersBut('cut', { role: 'replica' })), 'role-changed'],
+  ['a new epoch at the record', withOnline(incremental, membersBut('record', { epoch: '8/1' })), 'role-changed'],
+  ['another member', withOnline(wholeFull, membersBut('record', { member: 'db2' })), 'role-changed'],
+  ['a role not observed at the end', withOnline(incremental, membersBut('cut')), 'role-not-observed'],
+  ['a role not observed at the record', withOnline(incremental, membersBut('record')), 'role-not-observed'],
+  ['a role not observed before', withOnline(wholeFull, { members: [] }), 'role-not-observed'],
+];
+
+describe("judge of the engine's own backup", () => {
+  for (const [name, online] of Object.entries({ incremental, full: wholeFull, 'live copy, closed': closing })) {
+    it(`calls a flawless one application-consistent: ${name}`, () => {
+      assert.deepEqual(judge(withOnline(online)), { verdict: 'application-consistent', reasons: [] });
+    });
+  }
+
+  it('takes a full for what it is where an incremental was asked for', () => {
+    assert.equal(judge(withOnline({ ...wholeFull, asked: 'incremental' })).verdict, 'application-consistent');
+  });
+
+  it('asks for no hold and no cut: nothing of ours cuts', () => {
+    assert.equal(judge(withOnline(wholeFull, { required: good.required, volumes: good.volumes })).reasons.length, 0);
+  });
+
+  for (const [name, evidence, rule] of onlineViolations) {
+    it(`names ${rule} for: ${name}`, () => {
+      const { verdict, reasons } = judge(evidence);
+      assert.equal(verdict, 'unproven');
+      assert.ok(
+        reasons.some((each) => each.rule === rule && each.said.length > 0),
+        JSON.stringify(reasons),
+      );
+      assert.ok(reasons.every((each) => each.rule === rule));
+    });
+  }
+
+  it('names every violation when there are several', () => {
+    const online = { ...closing, made: 'full' as const, finished: false, streams: [], ended: at(0), to: {} };
+    const { reasons } = judge(withOnline(online, { members: [] }));
+    assert.deepEqual(
+      reasons.map((each) => each.rule),
+      [
+        'engine-backup-unfinished',
+        'engine-backup-unfinished',
+        'clock-disordered',
+        'chain-broken',
+        'dirty-copy-open',
+        'role-not-observed',
+      ],
+    );
+  });
+
+  it('never calls evidence good that something was done to', () => {
+    const drop = (marks: Readonly<Record<string, string>>, part: string): Record<string, string> =>
+      Object.fromEntries(Object.entries(marks).filter(([name]) => name !== part));
+    const part = fc.constantFrom('a', 'b');
+    const marksOf = fc.constantFrom('from', 'onTopOf' as const);
+    type Mutation = (online: OnlineEvidence) => OnlineEvidence;
+    const changes: fc.Arbitrary<Mutation> = fc.oneof(
+      fc.tuple(fc.constantFrom('from', 'to', 'onTopOf' as const), part).map(([key, gone]): Mutation => (online) => ({
+        ...online,
+        [key]: drop(online[key] ?? {}, gone),
+      })),
+      fc.tuple(fc.subarray(['from', 'to', 'onTopOf'] as const, { minLength: 1, maxLength: 2 })).map(
+        ([keys]): Mutation =>
+          (online) =>
+            keys.reduce((done, key) => ({ ...done, [key]: { ...done[key], c: '7' } }), online),
+      ),
+      fc.tuple(marksOf, part, fc.nat(99).map(String)).map(([key, name, mark]): Mutation => (online) => ({
+        ...online,
+        [key]: { ...online[key as 'from'], [name]: `${mark}!` },
+      })),
+      fc.constant<Mutation>((online) => ({ ...online, finished: false })),
+      fc.constant<Mutation>((online) => ({ ...online, dirty: true, made: 'full' })),
+      fc.constant<Mutation>((online) => ({ ...online, streams: [] })),
+      fc.constant<Mutation>((online) => ({ ...online, onTopOf: null })),
+      fc.constant<Mutation>((online) => ({ ...online, ended: at(50) })),
+    );
+    const when = fc.constantFrom('chosen', 'cut', 'record');
+    const others: fc.Arbitrary<Partial<Evidence>> = fc.oneof(
+      when.map((each) => membersBut(each)),
+      fc
+        .tuple(
+          when,
+          fc.constantFrom<Partial<MemberObservation>>({ member: 'db2' }, { role: 'backup' }, { epoch: '8/1' }),
+        )
+        .map(([each, change]) => membersBut(each, change)),
+    );
+    const start = fc.constantFrom(incremental, closing, { ...incremental, made: 'cumulative' as const });
+    fc.assert(
+      fc.property(start, changes, (online, change) => {
+        assert.equal(judge(withOnline(change(online))).verdict, 'unproven');
+      }),
+      { numRuns: 500 },
+    );
+    fc.assert(
+      fc.property(fc.oneof(start, fc.constant(wholeFull)), others, (online, more) => {
+        assert.equal(judge(withOnline(online, more)).verdict, 'unproven');
+      }),
+      { numRuns: 200 },
     );
   });
 });

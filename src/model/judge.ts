@@ -59,6 +59,8 @@ function onlineRules(online: OnlineEvidence): readonly Reason[] {
   const broken: Reason[] = [];
   if (!online.finished)
     broken.push(reason('engine-backup-unfinished', `the engine did not say that it was done: ${online.said}`));
+  if (online.streams.reduce((sum, stream) => sum + stream.bytes, 0) === 0)
+    broken.push(reason('engine-backup-unfinished', 'the engine wrote nothing'));
   if (online.ended.monoMs < online.began.monoMs)
     broken.push(reason('clock-disordered', "the engine's backup ended before it began"));
   if (Object.keys(online.to).length === 0)
@@ -72,11 +74,11 @@ function onlineRules(online: OnlineEvidence): readonly Reason[] {
 function chainRules(from: Marks, to: Marks, below: Marks): readonly Reason[] {
   const parts = new Set([...Object.keys(from), ...Object.keys(to), ...Object.keys(below)]);
   return [...parts]
-    .filter((part) => from[part] === undefined || from[part] !== below[part])
+    .filter((part) => from[part] === undefined || to[part] === undefined || from[part] !== below[part])
     .map((part) =>
       reason(
         'chain-broken',
-        `${part} begins at ${from[part] ?? 'nothing'}, and what it goes on top of ends at ${below[part] ?? 'nothing'}`,
+        `${part} goes from ${from[part] ?? 'nothing'} to ${to[part] ?? 'nothing'}, and what it goes on top of ends at ${below[part] ?? 'nothing'}`,
       ),
     );
 }
