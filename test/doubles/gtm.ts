@@ -50,6 +50,8 @@ export interface GtmDatabase extends AsyncDisposable {
   readonly gtm: Gtm;
   application(more?: Readonly<Record<string, unknown>>): Application;
   load(id: number): Promise<Load>;
+  /** About so many bytes of rows that nobody writes to any more. Before any load: the journal is off meanwhile. */
+  fill(bytes: number): Promise<void>;
   writer(): Promise<{ write(row: number): Promise<boolean>; close(): Promise<void> }>;
 }
 
@@ -134,6 +136,15 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
       gtm.create(gtmConfig.parse({ ...config, ...more }), 'test', testPlatform, () =>
         Promise.reject(new Error('no secrets')),
       ),
+    async fill(bytes) {
+      const long = { limitMs: 600_000 };
+      for (const name of names) await database.mupip(['set', '-region', name, '-journal=off'], long);
+      const filler = start('fill^spwriter', String(Math.ceil(bytes / 1000)));
+      const { exitCode } = await filler.exited;
+      running.delete(filler);
+      if (exitCode !== 0) throw new Error(`the database could not be filled: ${filler.stderrTail()}`);
+      for (const name of names) await database.mupip(['set', '-region', name, '-journal=on,before'], long);
+    },
     async load(id) {
       const log = join(objects, `load-${id}.log`);
       const child = start('load^spwriter', String(id), log);

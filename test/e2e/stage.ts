@@ -48,6 +48,8 @@ export interface StageOptions {
   readonly budget: string;
   readonly canary?: boolean;
   readonly pauseMs?: number;
+  /** GT.M only: fill the database to about this size first. */
+  readonly databaseBytes?: number;
   /** Further settings of the application. */
   readonly application?: Readonly<Record<string, unknown>>;
   /** The state directory on a disk of its own, of this size. */
@@ -74,7 +76,9 @@ export async function openStage(engine: Engine, provider: Provider, options: Sta
     if (provider === 'copy') {
       await mkdir(data, { mode: 0o755 });
     } else {
-      const volume = await loopVolume(provider === 'reflink' ? 'xfs' : 'btrfs', { bytes: 2 * 1024 ** 3 });
+      const volume = await loopVolume(provider === 'reflink' ? 'xfs' : 'btrfs', {
+        bytes: 2 * 1024 ** 3 + 4 * (options.databaseBytes ?? 0),
+      });
       if ('skip' in volume) {
         await undo.disposeAsync();
         return volume.skip;
@@ -110,6 +114,7 @@ async function openGtmDatabase(data: string, options: StageOptions, undo: AsyncD
   const database = undo.use(
     await openGtm({ regions: 2, directory: join(data, 'db'), config: { ...options.application } }),
   );
+  if (options.databaseBytes !== undefined) await database.fill(options.databaseBytes);
   const load = await database.load(1);
   const offset = systemClock.monoMs() - systemClock.wallMs();
   return {

@@ -19,6 +19,10 @@ load	; Writes transactions without pause over both globals, and notes each in a 
 	. write n," ",$zut,! use log:(flush)
 	. hang $select(n#20:0,1:.001)
 	quit
+fill	; Rows of about 1000 bytes that stay as they are.
+	new n
+	for n=1:1:+$zcmdline set ^fill(n)=$justify(n,900)
+	quit
 rows	; Prints the rows of which all parts are there.
 	new row
 	set row=""
@@ -34,6 +38,7 @@ inv	; The invariant of both writers: what one transaction wrote is there whole, 
 	. if $order(^la(id,""),-1)'=^la(id) set bad=1 write "rows of la end elsewhere",!
 	. if $order(^lb(id,""),-1)'=^lb(id) set bad=1 write "rows of lb end elsewhere",!
 	. set n=$order(^la(id,"")) if n'=1 set bad=1 write "rows begin at ",n,!
+	set id="" for  set id=$order(^la(id)) quit:id=""  write "la(",id,")=",^la(id)," "
 	write $select(bad:"broken",1:"invariant holds"),!
 	quit
 last	; Prints the last number of a load.
