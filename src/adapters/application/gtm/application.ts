@@ -4,6 +4,7 @@ import type { FreezeStatus, HoldToken, ThawAnswer } from '../../../model/hold.ts
 import type { Finding } from '../../../model/point.ts';
 import type { Application, Copy, HoldSession, Located } from '../../../ports/application.ts';
 import type { ApplicationModule, Platform } from '../../../ports/module.ts';
+import type { OnlineBackup } from '../../../ports/online.ts';
 import { adopt } from './adopt.ts';
 import { check } from './check.ts';
 import { gtmConfig, type GtmConfig } from './config.ts';
@@ -11,6 +12,7 @@ import { discover } from './discover.ts';
 import { Gtm } from './engine.ts';
 import { GtmHold } from './hold.ts';
 import { locate, regionsOf } from './locate.ts';
+import { GtmOnline } from './online.ts';
 import { openFilesOfOthers } from './processes.ts';
 import { describeFreeze, type FreezeRecord, RecordFile, whose } from './record.ts';
 import { release } from './release.ts';
@@ -23,12 +25,14 @@ const thawMs = 9_000;
 /** A GT.M database: all regions of one global directory, frozen and thawed together. README.md says what that covers. */
 export class GtmApplication implements Application {
   readonly engine = 'gtm';
+  readonly online: OnlineBackup;
   readonly #config: GtmConfig;
   readonly #platform: Platform;
 
   constructor(config: GtmConfig, platform: Platform) {
     this.#config = config;
     this.#platform = platform;
+    this.online = new GtmOnline(config, platform);
   }
 
   #recordFile(token: HoldToken): RecordFile {
