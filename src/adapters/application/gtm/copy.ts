@@ -63,6 +63,14 @@ export function isolatedGtm(
   return Gtm.isolated(platform, place, owner);
 }
 
+/** Undefined if commands on copies can be kept away from the living original here. Touches no database. */
+export async function whyNotIsolated(gtm: Gtm, signal: AbortSignal): Promise<string | undefined> {
+  const probe = await gtm.xecute('write "here",!', { limitMs, signal });
+  signal.throwIfAborted();
+  if (wentWell(probe) && probe.stdout.trim() === 'here') return undefined;
+  return `without namespaces of its own a copy could harm the living original, so it was not opened: ${complaintOf(probe)}`;
+}
+
 function variablesOf(copy: Copy): Readonly<Record<string, string>> {
   const written: Record<string, string> = JSON.parse(copy.facts['environment'] ?? '{}');
   return written;

@@ -112,6 +112,7 @@ export class GtmHold implements HoldSession {
     );
     const at = clock.now();
     spans.push({ ...answer.span, what: `mupip freeze -on (${record.kind})` });
+    if (this.#ending.signal.aborted) return no(`thawed while freezing: ${complaintOf(answer)}`);
     const { states, span } = await this.#gtm.states({ limitMs: stateMs, signal: this.#ending.signal }, this.#names);
     spans.push(span);
     const said = parseFrozenRegions(answer.text);

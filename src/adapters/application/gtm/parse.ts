@@ -35,10 +35,9 @@ export interface Region {
  */
 export function parseRegions(text: string, variables: Readonly<Record<string, string>>): readonly Region[] {
   const files = new Map(
-    [...text.matchAll(/^ADD -SEGMENT (\S+) (?:.* )?-FILE_NAME="((?:[^"]|"")*)"/gm)].map((match) => [
-      match[1],
-      (match[2] ?? '').replaceAll('""', '"'),
-    ]),
+    [...text.matchAll(/^ADD -SEGMENT (\S+) (?:.* )?-FILE_NAME="((?:[^"]|"")*)"/gm)].map(
+      ([, segment = '', file = '']) => [segment, file.replaceAll('""', '"')],
+    ),
   );
   return [...parseSegments(text)].flatMap(([name, segment]) => {
     const file = files.get(segment);
@@ -53,7 +52,7 @@ export function parseRegions(text: string, variables: Readonly<Record<string, st
 
 /** Output of `createdCode`, by region. */
 export function parseCreated(text: string): ReadonlyMap<string, string> {
-  return new Map([...text.matchAll(/^REGION\t(\S+)\t(\d+)$/gm)].map((match) => [match[1] ?? '', match[2] ?? '']));
+  return new Map([...text.matchAll(/^REGION\t(\S+)\t(\d+)$/gm)].map(([, region = '', time = '']) => [region, time]));
 }
 
 /** The header of one region, as `dse all -dump` shows it. */
@@ -133,21 +132,23 @@ export interface Renamed {
 export function parseRenames(text: string): readonly Renamed[] {
   return parseMessages(text).flatMap((message) => {
     const match = message.mnemonic === 'FILERENAME' ? /^File (.+) is renamed to (.+)$/.exec(message.said) : null;
-    return match?.[1] === undefined || match[2] === undefined ? [] : [{ from: match[1], to: match[2] }];
+    if (match === null) return [];
+    const [, from = '', to = ''] = match;
+    return [{ from, to }];
   });
 }
 
 /** Regions that `mupip freeze -on` says it froze. */
 export function parseFrozenRegions(text: string): readonly string[] {
-  return [...text.matchAll(/^(?:\S+ : )?Region (\S+) is now FROZEN *$/gm)].flatMap((match) => match[1] ?? []);
+  return [...text.matchAll(/^(?:\S+ : )?Region (\S+) is now FROZEN *$/gm)].map(([, name = '']) => name);
 }
 
 /** Segment by region, from GDE's `show -commands`. */
 export function parseSegments(text: string): ReadonlyMap<string, string> {
   return new Map(
-    [...text.matchAll(/^ADD -REGION (\S+) -DYNAMIC_SEGMENT=([^\s]+)/gm)].map((match) => [
-      match[1] ?? '',
-      match[2] ?? '',
+    [...text.matchAll(/^ADD -REGION (\S+) -DYNAMIC_SEGMENT=(\S+)/gm)].map(([, region = '', segment = '']) => [
+      region,
+      segment,
     ]),
   );
 }

@@ -6,7 +6,15 @@ import type { Copy } from '../../../ports/application.ts';
 import type { Platform } from '../../../ports/module.ts';
 import { integArguments } from './commands.ts';
 import type { GtmConfig } from './config.ts';
-import { cleanFile, type CopyFiles, filesOf, isolatedGtm, makeGlobalDirectory, unfreezeCopy } from './copy.ts';
+import {
+  cleanFile,
+  type CopyFiles,
+  filesOf,
+  isolatedGtm,
+  makeGlobalDirectory,
+  unfreezeCopy,
+  whyNotIsolated,
+} from './copy.ts';
 import { complaintOf, type Gtm, has, wentWell } from './engine.ts';
 
 const integMs = 24 * 3_600_000;
@@ -30,11 +38,9 @@ export async function* verify(
   const files = filesOf(copy);
   const globalDirectory = join(copy.scratch, 'drill.gld');
   const gtm = isolatedGtm(copy, config, platform, globalDirectory);
-  const probe = await gtm.xecute('write "here",!', { limitMs: 30_000, signal });
-  signal.throwIfAborted();
-  if (!wentWell(probe) || probe.stdout.trim() !== 'here') {
-    const why = 'without namespaces of its own a copy could harm the living original, so it was not opened';
-    yield finding('error', 'isolation', `${why}: ${complaintOf(probe)}`);
+  const why = await whyNotIsolated(gtm, signal);
+  if (why !== undefined) {
+    yield finding('error', 'isolation', why);
     return;
   }
   try {
