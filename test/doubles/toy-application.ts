@@ -1,107 +1,70 @@
 import { existsSync } from 'node:fs';
-import { appendFile, open, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
+import { appendFile, readFile, realpath, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { crc32 } from 'node:zlib';
-import { z } from 'zod';
 import type { FreezeAnswer, FreezeStatus, HoldToken, MemberObservation, ThawAnswer } from '../../src/model/hold.ts';
-import type { Finding } from '../../src/model/point.ts';
+import type { Marks } from '../../src/model/journal.ts';
+import type { Finding, Level } from '../../src/model/point.ts';
 import type { Clock } from '../../src/platform/clock.ts';
 import { tryLock, type ProcessLock } from '../../src/platform/process-lock.ts';
-import type { Application, Canary, Copy, HoldSession, Located } from '../../src/ports/application.ts';
+import type { Application, Canary, Copy, EngineEvent, HoldSession, Located } from '../../src/ports/application.ts';
 import type { ApplicationModule } from '../../src/ports/module.ts';
+import {
+  decodeRows,
+  fileOf,
+  locked,
+  marksOf,
+  observe,
+  partsOf,
+  readRows,
+  recordBytes,
+  startsOf,
+  toyConfig,
+  toyFiles,
+  writeRow,
+  type ToyConfig,
+} from './toy-files.ts';
+import { ToyJournals } from './toy-journals.ts';
+import { ToyOnline } from './toy-online.ts';
+import { startUsers, stoppedBy, StopSession } from './toy-stop.ts';
+
+export { decodeRows, encodeRow, toyFiles, writeRow } from './toy-files.ts';
 
 /**
- * The smallest engine with a real hold: numbers with checksums in a file, each appended under a lock that the kernel drops when its
- * process dies. For the contract suite, and for flows that must meet an engine that lies.
+ * The smallest engine with a real hold: numbers with checksums in files, each appended under a lock that the kernel drops when its
+ * process dies. For the contract suite, and for flows that must meet an engine that lies. It can all that an engine may be able to: its
+ * own backup in levels, a journal, users that are stopped.
  */
-const config = z.strictObject({
-  directory: z.string(),
-  /** `lies`: says that it froze and did not. `loses`: its hold ends by itself before it is asked. `hangs`: never answers a freeze. */
-  fault: z.enum(['none', 'lies', 'loses', 'hangs']).default('none'),
-});
-
-type ToyConfig = z.output<typeof config>;
-
-const recordBytes = 16;
-
-export function encodeRow(row: number): Buffer {
-  const record = Buffer.alloc(recordBytes);
-  record.writeBigUInt64LE(BigInt(row), 0);
-  record.writeUInt32LE(crc32(record.subarray(0, 8)), 8);
-  return record;
-}
-
-/** Undefined in place of a row whose checksum does not fit. */
-export function decodeRows(data: Buffer): readonly (number | undefined)[] {
-  const rows: (number | undefined)[] = [];
-  for (let at = 0; at + recordBytes <= data.length; at += recordBytes) {
-    const record = data.subarray(at, at + recordBytes);
-    rows.push(record.readUInt32LE(8) === crc32(record.subarray(0, 8)) ? Number(record.readBigUInt64LE(0)) : undefined);
-  }
-  return rows;
-}
-
-export const toyFiles = {
-  rows: 'rows.toy',
-  canary: 'canary.toy',
-  lock: 'toy.lock',
-  epoch: 'epoch.toy',
-  hold: 'hold.toy',
-} as const;
-
-/** One durable row, or false while the engine is frozen. */
-export async function writeRow(directory: string, file: string, row: number): Promise<boolean> {
-  const lock = tryLock(join(directory, toyFiles.lock));
-  if (lock === undefined) return false;
-  try {
-    const handle = await open(join(directory, file), 'a');
-    await handle.writeFile(encodeRow(row));
-    await handle.sync();
-    await handle.close();
-    return true;
-  } finally {
-    lock.release();
-  }
-}
-
-async function epochOf(directory: string): Promise<string> {
-  return existsSync(join(directory, toyFiles.epoch))
-    ? (await readFile(join(directory, toyFiles.epoch), 'utf8')).trim()
-    : '1';
-}
-
-async function observe(directory: string): Promise<MemberObservation> {
-  return { member: 'toy', role: 'standalone', epoch: await epochOf(directory) };
-}
-
 export class ToyApplication implements Application {
   readonly engine = 'toy';
+  readonly online: ToyOnline;
+  readonly journals: ToyJournals;
   readonly #config: ToyConfig;
   readonly #clock: Clock;
 
   constructor(settings: ToyConfig, clock: Clock) {
     this.#config = settings;
     this.#clock = clock;
+    this.online = new ToyOnline(settings, clock);
+    this.journals = new ToyJournals(settings);
   }
 
   async locate(): Promise<Located> {
     const directory = await realpath(this.#config.directory);
-    const rows = join(directory, toyFiles.rows);
+    const parts = partsOf(this.#config);
+    const sizes = await Promise.all(parts.map(async (part) => (await stat(fileOf(directory, part))).size));
     return {
       version: '1',
       member: await observe(directory),
       holdKind: 'writes-stopped',
-      paths: [
-        {
-          path: rows,
-          role: 'data',
-          name: 'rows',
-          kind: 'file',
-          companions: [join(directory, toyFiles.canary)],
-          leftOut: [],
-        },
-      ],
-      bytes: (await stat(rows)).size,
+      paths: parts.map((part, index) => ({
+        path: fileOf(directory, part),
+        role: 'data',
+        name: part,
+        kind: 'file',
+        companions: index === 0 ? [join(directory, toyFiles.canary)] : [],
+        leftOut: [],
+      })),
+      bytes: sizes.reduce((sum, size) => sum + size, 0),
       identity: directory,
       facts: {},
     };
@@ -111,7 +74,15 @@ export class ToyApplication implements Application {
     return Promise.resolve(new ToySession(this.#config, token, this.#clock));
   }
 
+  openStop(token: HoldToken): Promise<HoldSession> {
+    return Promise.resolve(new StopSession(this.#config, token, this.#clock));
+  }
+
   async status(token: HoldToken): Promise<FreezeStatus> {
+    if (token.way === 'stop') {
+      const by = await stoppedBy(this.#config.directory);
+      return by === undefined ? { state: 'thawed', said: 'users work' } : { state: 'frozen', said: `stopped by ${by}` };
+    }
     for (let attempt = 0; attempt < 20; attempt++) {
       const lock = tryLock(join(this.#config.directory, toyFiles.lock));
       if (lock !== undefined) {
@@ -127,6 +98,7 @@ export class ToyApplication implements Application {
   }
 
   async thaw(token: HoldToken): Promise<ThawAnswer> {
+    if (token.way === 'stop') await startUsers(this.#config.directory);
     let status = await this.status(token);
     for (let attempt = 0; status.state !== 'thawed' && attempt < 5; attempt++) status = await this.status(token);
     const thawed = status.state === 'thawed';
@@ -134,19 +106,48 @@ export class ToyApplication implements Application {
   }
 
   async *verify(copy: Copy): AsyncIterable<Finding> {
-    const path = copy.required[0] ?? { path: '', companions: [] };
-    const rows = decodeRows(await readFile(copy.at(path.path)));
+    const all = await Promise.all(copy.required.map((path) => readRows(copy.at(path.path))));
+    const rows = all.flat();
     yield { severity: 'info', check: 'start', said: `${rows.length} rows` };
     for (const [index, row] of rows.entries()) {
       if (row === undefined) yield { severity: 'error', check: 'rows', said: `row ${index + 1} is damaged` };
     }
-    const file = copy.at(path.companions[0] ?? '');
+    const file = copy.at(copy.required[0]?.companions[0] ?? '');
     if (!existsSync(file)) return;
     const canary = decodeRows(await readFile(file));
     const broken = canary.findIndex((row, index) => row !== index + 1);
     if (broken >= 0)
       yield { severity: 'error', check: 'canary', said: `number ${broken + 1} is missing`, value: broken };
     else yield { severity: 'info', check: 'canary', said: `prefix 1..${canary.length}`, value: canary.length };
+  }
+
+  async estimate(
+    since: Readonly<Partial<Record<Level, Marks>>>,
+  ): Promise<readonly { readonly level: Level; readonly bytes: number; readonly said: string }[]> {
+    const now = await locked(this.#config.directory, () => marksOf(this.#config));
+    const grown = (marks: Marks | undefined): number =>
+      Object.entries(now).reduce(
+        (sum, [part, mark]) => sum + (Number(mark) - Number(marks?.[part] ?? 0)) * recordBytes,
+        0,
+      );
+    const levels = (['full', 'cumulative', 'incremental'] as const).filter(
+      (level) => level === 'full' || since[level] !== undefined,
+    );
+    return levels.map((level) => ({ level, bytes: grown(since[level]), said: 'rows times their size' }));
+  }
+
+  async events(fromMs: number, toMs: number): Promise<readonly EngineEvent[]> {
+    const text = await readFile(join(this.#config.directory, toyFiles.log), 'utf8').catch(() => '');
+    const lines = text.split('\n').filter((line) => line !== '');
+    const all = lines.map((line): EngineEvent => {
+      const [atMs = '', severity = '', ...words] = line.split(' ');
+      return { atMs: Number(atMs), severity: severity as EngineEvent['severity'], text: words.join(' ') };
+    });
+    return all.filter((event) => event.atMs >= fromMs && event.atMs <= toMs);
+  }
+
+  async confirm(point: { readonly id: string }): Promise<void> {
+    await appendFile(join(this.#config.directory, toyFiles.confirmed), `${point.id}\n`);
   }
 
   async openCanary(): Promise<Canary> {
@@ -194,12 +195,14 @@ class ToySession implements HoldSession {
       await writeFile(join(this.#config.directory, toyFiles.hold), this.#token.identity);
     }
     this.#froze = this.#lock !== undefined || this.#config.fault === 'lies';
+    const starts = await startsOf(this.#config);
     const spans = [{ party: 'engine' as const, what: 'lock', startMs, endMs: this.#clock.monoMs() }];
     return {
       frozen: this.#froze,
       said: this.#froze ? 'done, exit 0' : 'the lock is taken',
       at: this.#clock.now(),
       spans,
+      starts,
     };
   }
 
@@ -244,6 +247,6 @@ class ToySession implements HoldSession {
 
 export const toy: ApplicationModule<ToyConfig> = {
   kind: 'toy',
-  config,
+  config: toyConfig,
   create: (settings, _workload, platform) => new ToyApplication(settings, platform.clock),
 };

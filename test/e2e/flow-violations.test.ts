@@ -3,136 +3,18 @@
  * and nothing is left behind. Guard and flow run in this process; everything else is real.
  */
 import assert from 'node:assert/strict';
-import { appendFile, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { appendFile, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { localHost } from '../../src/adapters/host/local/host.ts';
-import { copy } from '../../src/adapters/snapshot/copy/provider.ts';
-import { openCatalog } from '../../src/catalog/catalog.ts';
 import { backup } from '../../src/flows/backup.ts';
 import { drill } from '../../src/flows/drill.ts';
-import type { Environment, Workload } from '../../src/flows/environment.ts';
-import type { FaultPoint } from '../../src/flows/flow.ts';
 import { recover } from '../../src/flows/recover.ts';
 import { restore } from '../../src/flows/restore.ts';
-import { runGuard } from '../../src/guard/guard.ts';
-import { GuardClient } from '../../src/guard/protocol.ts';
 import { restoreAsIs } from '../../src/model/recovery.ts';
 import { StillpointError } from '../../src/model/errors.ts';
-import { systemClock } from '../../src/platform/clock.ts';
-import { systemExec } from '../../src/platform/exec.ts';
-import { silent } from '../../src/platform/logger.ts';
-import { identify } from '../../src/platform/process.ts';
 import type { SnapshotProvider } from '../../src/ports/snapshot-provider.ts';
-import { initRepository, openRepository } from '../../src/repository/repository.ts';
-import { MemoryStore } from '../doubles/memory-store.ts';
-import { encodeRow, toy, toyFiles, writeRow } from '../doubles/toy-application.ts';
-
-const never = new AbortController().signal;
-type Fault = 'none' | 'lies' | 'loses' | 'hangs';
-
-interface Scene extends AsyncDisposable {
-  readonly data: string;
-  readonly state: string;
-  readonly workload: Workload;
-  readonly environment: Environment;
-  /** Every place that a run may litter. */
-  left(): Promise<readonly string[]>;
-}
-
-interface SceneOptions {
-  readonly fault?: Fault;
-  readonly at?: (transition: string, data: string) => Promise<void>;
-  readonly budgetMs?: number;
-  readonly consistency?: Workload['consistency'];
-  readonly provider?: (real: SnapshotProvider) => SnapshotProvider;
-}
-
-async function scene(options: SceneOptions = {}): Promise<Scene> {
-  const home = await mkdtemp(join(tmpdir(), 'sp-scene-'));
-  const data = join(home, 'data');
-  const state = join(home, 'state');
-  await mkdir(data);
-  await mkdir(state, { mode: 0o711 });
-  await writeFile(join(data, toyFiles.rows), encodeRow(1));
-  const platform = {
-    exec: systemExec,
-    clock: systemClock,
-    log: silent,
-    host: localHost(systemExec),
-    stateDirectory: state,
-  };
-  const settings = toy.config.parse({ directory: data, fault: options.fault ?? 'none' });
-  const noSecret = (): Promise<string> => Promise.reject(new Error('the toy has no secrets'));
-  const application = toy.create(settings, 'toys', platform, noSecret);
-  const real = copy.create(copy.config.parse({}), platform);
-  const provider = options.provider?.(real) ?? real;
-  const store = new MemoryStore();
-  const deps = {
-    clock: systemClock,
-    log: silent,
-    hostname: 'here',
-    pid: process.pid,
-    isProcessAlive: (pid: number) => identify(pid) !== undefined,
-  };
-  await initRepository(store, 'password', { ...deps, keyCost: { N: 1024, r: 8, p: 1 } });
-  const repository = await openRepository(store, 'password', deps);
-  const catalog = await openCatalog(state);
-  const fault: FaultPoint = async (transition) => await options.at?.(transition, data);
-  const workload: Workload = {
-    name: 'toys',
-    application,
-    applicationSpec: { kind: 'toy', config: settings },
-    providers: [provider],
-    budgetMs: options.budgetMs ?? 3000,
-    consistency: options.consistency ?? 'application',
-  };
-  const environment: Environment = {
-    stateDirectory: state,
-    hostname: 'here',
-    clock: systemClock,
-    exec: systemExec,
-    log: silent,
-    host: platform.host,
-    reporter: { step: () => undefined, progress: () => undefined, finding: () => undefined },
-    catalog: () => Promise.resolve(catalog),
-    repository: () => Promise.resolve(repository),
-    fault,
-    launch: async (spec) => {
-      const sentinel = { pid: 0, alive: () => true, armed: () => undefined, thawed: () => undefined };
-      await new Promise<void>((resolve, reject) => {
-        runGuard(spec, application, sentinel, systemClock, resolve).catch(reject);
-      });
-      const client = await GuardClient.connect(spec.socket);
-      // This process is guard and flow at once, and nobody may kill it as a hung guard.
-      return {
-        client,
-        status: { ...(await client.call('own')), guard: { pid: 1, startTicks: 'none', bootId: 'none' } },
-      };
-    },
-  };
-  const files = async (directory: string): Promise<readonly string[]> => await readdir(directory).catch(() => []);
-  return {
-    data,
-    state,
-    workload,
-    environment,
-    left: async () => [
-      ...(await files(join(state, 'staging'))),
-      ...(await files(join(state, 'work'))),
-      ...(await files(join(state, 'drill'))),
-      ...(await files(join(state, 'holds'))).filter((name) => name.endsWith('.sock')),
-      ...(await repository.snapshots()).map((snapshot) => `snapshot ${snapshot.id}`),
-      ...catalog.points().map((point) => `point ${point.id}`),
-    ],
-    async [Symbol.asyncDispose]() {
-      catalog.close();
-      await repository.close();
-      await rm(home, { recursive: true, force: true });
-    },
-  };
-}
+import { toyFiles, writeRow } from '../doubles/toy-application.ts';
+import { never, overriding, scene, type SceneOptions } from './toy-scene.ts';
 
 const setEpoch = async (data: string): Promise<void> => await writeFile(join(data, toyFiles.epoch), '2');
 
@@ -155,23 +37,6 @@ function forgetful(real: SnapshotProvider): SnapshotProvider {
       return { ...done, cuts: [] };
     },
   });
-}
-
-function overriding(real: SnapshotProvider, change: Partial<SnapshotProvider>): SnapshotProvider {
-  return {
-    kind: real.kind,
-    needs: real.needs,
-    locate: (paths, signal) => real.locate(paths, signal),
-    atomicity: (group) => real.atomicity(group),
-    predict: (group, hold, signal) => real.predict(group, hold, signal),
-    prepare: (group, signal) => real.prepare(group, signal),
-    refs: (group, label) => real.refs(group, label),
-    cut: (group, label, signal) => real.cut(group, label, signal),
-    list: (group) => real.list(group),
-    open: (ref) => real.open(ref),
-    delete: (ref) => real.delete(ref),
-    ...change,
-  };
 }
 
 interface Violation {
