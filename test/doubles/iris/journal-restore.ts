@@ -220,6 +220,8 @@ class Restore {
         '-recover',
         '-forward',
         '-nochecktn',
+        // Otherwise GT.M fetches earlier generations from where they once lay, and a lost file would never be missed.
+        '-nochain',
         ...(origin === target ? [] : [`-redirect=${join(origin, basename(fileOf(target)))}=${fileOf(target)}`]),
         ...(globals.length === 0 ? [] : [`-global="(${globals.map((one) => `^${one}`).join(',')})"`]),
         files.join(','),
