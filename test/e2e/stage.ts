@@ -1,7 +1,8 @@
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { environmentOf } from '../../src/adapters/application/gtm/commands.ts';
 import { codeOf } from '../../src/model/errors.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { systemExec, type CommandResult, type RunningProcess } from '../../src/platform/exec.ts';
@@ -36,8 +37,16 @@ export interface Stage extends AsyncDisposable {
   setBudget(budget: string): Promise<void>;
   /** Removes what a test filled the state directory's disk with. */
   unfill(): Promise<void>;
+  /** GT.M only: M and mupip as a user would run them, on the global directory given; the live one's path. */
+  readonly gtm?: GtmTools;
   /** Processes of the stage's commands that are alive. */
   processes(): Promise<readonly { readonly pid: number; readonly command: string }[]>;
+}
+
+export interface GtmTools {
+  readonly globalDirectory: string;
+  mumps(globalDirectory: string, entry: string, ...args: readonly string[]): Promise<CommandResult>;
+  mupip(globalDirectory: string, ...args: readonly string[]): Promise<CommandResult>;
 }
 
 const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
@@ -105,6 +114,7 @@ interface Database {
   readonly application: Record<string, unknown>;
   /** A load of its own, where the engine's language is none of ours. */
   readonly load?: Pick<Stage, 'acknowledged' | 'stopWriter'>;
+  readonly gtm?: GtmTools;
   readonly at: string;
   readonly port?: number;
 }
@@ -120,6 +130,21 @@ async function openGtmDatabase(data: string, options: StageOptions, undo: AsyncD
   return {
     application: { gtm: database.config },
     at: database.directory,
+    gtm: {
+      globalDirectory: database.gtm.place.globalDirectory,
+      mumps: (globalDirectory, entry, ...args) =>
+        systemExec.run({
+          argv: [join(database.gtm.place.distribution, 'mumps'), '-run', entry, ...args],
+          env: { ...environmentOf({ ...database.gtm.place, globalDirectory }), SPDB: dirname(globalDirectory) },
+          timeoutMs: commandMs,
+        }),
+      mupip: (globalDirectory, ...args) =>
+        systemExec.run({
+          argv: [join(database.gtm.place.distribution, 'mupip'), ...args],
+          env: { ...environmentOf({ ...database.gtm.place, globalDirectory }), SPDB: dirname(globalDirectory) },
+          timeoutMs: commandMs,
+        }),
+    },
     load: {
       acknowledged: async () =>
         (await load.acknowledged()).map(({ n, ms }) => ({ row: n, monoMs: ms + offset, wallMs: ms })),
@@ -244,6 +269,7 @@ async function finish(
     configFile,
     mark,
     acknowledged,
+    ...(database.gtm === undefined ? {} : { gtm: database.gtm }),
     run,
     start: (args, extra) => systemExec.start({ argv: argv(args), env: env(extra) }),
     leftovers: async () => [
