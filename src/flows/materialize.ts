@@ -76,6 +76,7 @@ export async function prepareRecovery(
   for (const point of plan.levels) {
     levels.push({ point, record: await readRecord(repository, point.repositorySnapshot) });
   }
+  refuseMisfits([base, ...levels]);
   for (const { point, record } of [base, ...levels]) {
     const streams = record.evidence.online?.streams.length ?? 0;
     if (streams > 0) await look(`level ${point.id}`, point.repositorySnapshot, streamPlacer('/staging'), streams);
@@ -90,6 +91,22 @@ export async function prepareRecovery(
   }
   if (missing.length > 0) throw incomplete(plan, missing);
   return { plan, base, levels, bytes, required };
+}
+
+/** Held against each other once more: the records are signed, and what the catalog says of a point's parent is not. */
+function refuseMisfits(chain: readonly PreparedPoint[]): void {
+  for (const [index, { point, record }] of chain.slice(1).entries()) {
+    const from = record.evidence.online?.from ?? {};
+    const below = chain[index]?.record.evidence.online?.to ?? {};
+    const parts = new Set([...Object.keys(from), ...Object.keys(below)]);
+    const broken = [...parts].find((part) => from[part] !== below[part]);
+    if (parts.size > 0 && broken === undefined) continue;
+    throw new StillpointError(
+      'level-misfit',
+      `point ${point.id} does not fit on point ${chain[index]?.point.id ?? ''}${broken === undefined ? '' : `: ${broken} begins at ${from[broken] ?? 'nothing'} and ends below at ${below[broken] ?? 'nothing'}`}`,
+      { hint: `choose another point with \`stillpoint points ${point.workload}\`` },
+    );
+  }
 }
 
 function incomplete(plan: RecoveryPlan, missing: readonly string[]): StillpointError {

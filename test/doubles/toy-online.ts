@@ -112,12 +112,12 @@ class ToyRun implements OnlineRun {
     const first = Number(from[part] ?? 0);
     const last = Number(to[part]);
     const rows = (await readFile(fileOf(directory, part))).subarray(first * recordBytes, last * recordBytes);
-    this.#due += rows.length;
-    yield Buffer.from(`${made} ${first} ${last}`.padEnd(headBytes));
-    const some = fault === 'ends-early' || fault === 'stream-fails' ? Math.floor(rows.length / 2) : rows.length;
+    const whole = Buffer.concat([Buffer.from(`${made} ${first} ${last}`.padEnd(headBytes)), rows]);
+    this.#due += whole.length;
+    const some = fault === 'ends-early' || fault === 'stream-fails' ? Math.floor(whole.length / 2) : whole.length;
     // In odd pieces: nobody may count on rows coming whole.
     for (let at = 0; at < some; at += 1000) {
-      const piece = rows.subarray(at, Math.min(at + 1000, some));
+      const piece = whole.subarray(at, Math.min(at + 1000, some));
       this.#given += piece.length;
       yield piece;
     }

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { localHost } from '../../src/adapters/host/local/host.ts';
@@ -6,6 +6,7 @@ import { copy } from '../../src/adapters/snapshot/copy/provider.ts';
 import { openCatalog } from '../../src/catalog/catalog.ts';
 import type { Environment, Workload } from '../../src/flows/environment.ts';
 import type { FaultPoint } from '../../src/flows/flow.ts';
+import { decode, encode, journalDirectory } from '../../src/flows/journal.ts';
 import { runGuard } from '../../src/guard/guard.ts';
 import { GuardClient } from '../../src/guard/protocol.ts';
 import { systemClock } from '../../src/platform/clock.ts';
@@ -167,4 +168,27 @@ export function overriding(real: SnapshotProvider, change: Partial<SnapshotProvi
     delete: (ref) => real.delete(ref),
     ...change,
   };
+}
+
+/** The same object but for the change; its own private state stays with it. */
+export function changed<T extends object>(real: T, change: { readonly [K in keyof T]?: T[K] | undefined }): T {
+  return new Proxy(real, {
+    get: (target, key): unknown => {
+      if (Object.hasOwn(change, key)) return Reflect.get(change, key);
+      const value: unknown = Reflect.get(target, key);
+      return typeof value === 'function' ? (value.bind(target) as unknown) : value;
+    },
+  });
+}
+
+/** Makes the open runs look as after the end of their process, which is this one. */
+export async function endProcess(stage: Scene): Promise<void> {
+  const directory = journalDirectory(stage.state);
+  for (const name of await readdir(directory)) {
+    const [first = '', ...rest] = (await readFile(join(directory, name), 'utf8')).split('\n');
+    const head = decode(first);
+    if (head?.type !== 'run') continue;
+    const gone = encode({ ...head, process: { pid: 1, startTicks: 'gone', bootId: 'gone' } });
+    await writeFile(join(directory, name), [gone, ...rest].join('\n'));
+  }
 }
