@@ -6,12 +6,13 @@ import type { JournalStart } from '../../../model/journal.ts';
 import type { HoldSession } from '../../../ports/application.ts';
 import type { Platform } from '../../../ports/module.ts';
 import { freezeArguments, type FreezeKind } from './commands.ts';
-import { complaintOf, type Gtm } from './engine.ts';
+import { complaintOf, type Gtm, wentWell } from './engine.ts';
 import { parseFrozenRegions, type Region, type RegionState } from './parse.ts';
 import { describeFreeze, type FreezeRecord, type RecordFile } from './record.ts';
 import { release } from './release.ts';
 
 const stateMs = 3_000;
+const flushMs = 60_000;
 const longestFreezeMs = 5_000;
 /** Below the time after which the guard asks the engine from outside. */
 const sessionThawMs = 5_000;
@@ -80,6 +81,10 @@ export class GtmHold implements HoldSession {
       regions: this.#names,
       journaled: states.filter((state) => state.journal === 'on').map((state) => state.region),
     };
+    // The freeze writes all dirty buffers to the file, and writers wait for that: the fewer are left, the shorter.
+    const flushed = await this.#gtm.dse(['all', '-buffer_flush'], { limitMs: flushMs });
+    if (!wentWell(flushed))
+      this.#platform.log.info('flushing before the freeze failed', { said: complaintOf(flushed) });
     await this.#file.begin(record);
     this.#record = { ...record, freezers: {} };
     this.#replicated = states;
