@@ -283,4 +283,27 @@ describe('iris stand-in: freeze and thaw', { skip }, () => {
       /\(\d+\) 0 Backup\.General/,
     );
   });
+
+  it('loses in a crash only what the freeze warned of: updates of databases that are not journaled', async () => {
+    await using standIn = await irisStandIn(one());
+    const [user, local] = [
+      await standIn.startWriter('IRIS', 'USER'),
+      await standIn.startWriter('IRIS', 'IRISLOCALDATA'),
+    ];
+    await call(standIn, 'ExternalFreeze');
+    const frozen = local.acknowledged();
+    await until(() => local.acknowledged() > frozen + 100 && user.acknowledged() > 200);
+    const [kept, lost] = [user.acknowledged(), local.acknowledged()];
+    standIn.crash('IRIS');
+    assert.match((await standIn.run('iris', ['qlist'])).stdout, /\^crashed\^/);
+    assert.equal((await standIn.run('iris', ['start', 'IRIS'])).exitCode, 0);
+    const rows = standIn.rows(standIn.database('IRIS', 'USER').directory);
+    assert.ok(rows.gapless && rows.last >= kept, `${rows.last} rows of ${kept} acknowledged`);
+    const left = standIn.rows(standIn.database('IRIS', 'IRISLOCALDATA').directory);
+    assert.ok(
+      left.last <= frozen + 1 && left.last < lost,
+      `${left.last} rows, ${frozen} at the freeze, ${lost} at the crash`,
+    );
+    assert.equal((await call(standIn, 'IsWDSuspendedExt')).exitCode, 3);
+  });
 });

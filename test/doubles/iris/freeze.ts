@@ -168,10 +168,10 @@ function startKeeper(root: string, name: string, freeze: Freeze): number {
 }
 
 /** Waits until the keeper has let the backing databases go, so that they can be thawed. */
-function endKeeper(freeze: Freeze): void {
+export function endKeeper(freeze: Freeze, first: NodeJS.Signals = 'SIGTERM'): void {
   if (freeze.keeper === process.pid) return;
   for (let waited = 0; keeperLives(freeze); waited += 10) {
-    signal(freeze.keeper, waited < 5000 ? 'SIGTERM' : 'SIGKILL');
+    signal(freeze.keeper, waited < 5000 ? first : 'SIGKILL');
     pause(10);
   }
 }

@@ -16,13 +16,13 @@ export function fileOf(directory: string): string {
   return existsSync(cache) ? cache : join(directory, 'IRIS.DAT');
 }
 
-/** `^row(n)` and `^last` in one transaction, `^ack` after its commit. */
+/** `^row(n)` and `^last` in one transaction, durable in the journal at its commit, `^ack` after it. */
 const writerRoutine = `spwr    new n,pad,t0,sec,pace
         set sec=$piece($zcmdline," ",1),pace=$piece($zcmdline," ",2)
         set n=+$order(^row(""),-1),pad=$justify("",200),t0=$zut
         for  quit:($zut-t0)>(sec*1000000)  do
         . set n=n+1
-        . tstart ():(serial:transaction="BATCH")
+        . tstart ():serial
         . set ^row(n)=n_"."_$zut_"."_pad,^last=n
         . tcommit
         . set ^ack=n
@@ -34,6 +34,9 @@ rows    new n,c
         write +$get(^last),"/",c,"/",+$order(^row(""),-1)
         quit
 `;
+
+/** It names no place, so every stand-in of this process takes the same one; making it takes half a second. */
+let globalDirectory: Uint8Array | undefined;
 
 /** The real database below an instance: one GT.M file for each IRIS.DAT. All calls are synchronous and bounded. */
 export class Gtm {
@@ -73,7 +76,11 @@ export class Gtm {
       'exit',
       '',
     ].join('\n');
-    this.#must(this.run('/nonexistent', ['mumps', '-run', '^GDE'], script), 'GDE');
+    const file = join(this.root, 'gtm', 'database.gld');
+    if (globalDirectory === undefined) {
+      this.#must(this.run('/nonexistent', ['mumps', '-run', '^GDE'], script), 'GDE');
+      globalDirectory = readFileSync(file);
+    } else writeFileSync(file, globalDirectory);
   }
 
   run(
@@ -154,8 +161,21 @@ export class Gtm {
     return { last: Number(found[1]), count: Number(found[2]), highest: Number(found[3]) };
   }
 
+  /** What was in memory only is gone, as at a power cut: processes killed, shared memory and semaphores removed. */
+  loseMemory(directory: string): void {
+    this.endProcesses(directory, 'SIGKILL');
+    const header = this.run(directory, ['mupip', 'dumpfhead', '-file', fileOf(directory)]).text;
+    for (const [kind, flag] of [
+      ['shmid', '-m'],
+      ['semid', '-s'],
+    ] as const) {
+      const id = new RegExp(`sgmnt_data\\.${kind}"\\)=(-?\\d+)`).exec(header)?.[1];
+      if (id !== undefined && Number(id) >= 0) spawnSync('ipcrm', [flag, id], { timeout: 5000 });
+    }
+  }
+
   /** Ends what has the database open, as a stop of the instance does; only processes with this stand-in's own environment. */
-  endProcesses(directory: string): void {
+  endProcesses(directory: string, signal: NodeJS.Signals = 'SIGTERM'): void {
     const mark = `STANDIN_DB=${directory}\0`;
     const found = readdirSync('/proc').filter((pid) => {
       if (!/^\d+$/.test(pid)) return false;
@@ -169,7 +189,7 @@ export class Gtm {
       }
     });
     for (const pid of found) {
-      process.kill(Number(pid), 'SIGTERM');
+      process.kill(Number(pid), signal);
       for (let waited = 0; waited < 5000 && existsSync(`/proc/${pid}/exe`); waited += 10) pause(10);
     }
   }
@@ -202,7 +222,8 @@ export class Gtm {
   /** Shared memory of a frozen or killed database stays behind otherwise. */
   rundown(directory: string): void {
     const file = fileOf(directory);
-    if (existsSync(file)) this.run(directory, ['mupip', 'rundown', '-file', file]);
+    if (!existsSync(file)) return;
+    if (this.run(directory, ['mupip', 'rundown', '-file', file]).code !== 0) this.loseMemory(directory);
   }
 
   integrity(directory: string): GtmResult {

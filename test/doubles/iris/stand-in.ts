@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { systemClock } from '../../../src/platform/clock.ts';
 import { systemExec, type CommandResult, type RunningProcess } from '../../../src/platform/exec.ts';
 import type { Container, Places, Pod } from './containers.ts';
-import { resumeSystem } from './freeze.ts';
+import { endKeeper, resumeSystem } from './freeze.ts';
 import { Gtm, gtmDirectory } from './gtm.ts';
 import { backingJournal, openJournal } from './journal.ts';
 import { writeLock } from './registry.ts';
@@ -64,6 +64,7 @@ export interface IrisOptions {
 export interface Writer {
   /** The last number whose transaction was committed when this was read. */
   acknowledged(): number;
+  /** Ends it. The last number that was committed at all: one more than acknowledged, perhaps. */
   stop(): Promise<number>;
 }
 
@@ -149,6 +150,16 @@ export class IrisStandIn implements AsyncDisposable {
     this.#store.setFaults(name, Object.keys(faults).length === 0 ? undefined : faults);
   }
 
+  /** The machine stops here and now: nothing that was only in memory survives. `iris start` recovers from the journals. */
+  crash(name: string): void {
+    this.#store.update(name, (instance) => {
+      if (instance.freeze !== undefined) endKeeper(instance.freeze, 'SIGKILL');
+      for (const { directory, mounted } of instance.databases) if (mounted) this.#gtm.loseMemory(directory);
+      instance.freeze = undefined;
+      instance.status = 'crashed';
+    });
+  }
+
   database(instance: string, name: string): Database {
     const found = this.instance(instance).databases.find((one) => one.name === name);
     if (found === undefined) throw new Error(`${instance} has no database ${name}`);
@@ -169,6 +180,7 @@ export class IrisStandIn implements AsyncDisposable {
       cwd: join(this.root, 'gtm', 'tmp'),
     });
     this.#writers.push(process);
+    const gtm = this.#gtm;
     const before = this.#acknowledged(directory);
     const acknowledged = (): number => this.#acknowledged(directory);
     for (let waited = 0; acknowledged() === before; waited += 20) {
@@ -178,23 +190,19 @@ export class IrisStandIn implements AsyncDisposable {
     return {
       acknowledged,
       async stop() {
-        process.kill('SIGTERM');
-        await process.exited;
-        return acknowledged();
+        await endWriter(process);
+        return gtm.rows(directory).last;
       },
     };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const writer of this.#writers) writer.kill('SIGKILL');
-    await Promise.all(this.#writers.map(async (writer) => await writer.exited));
-    if (existsSync(join(this.root, 'registry'))) {
-      for (const name of this.#store.names()) {
-        this.#store.update(name, (instance) => {
-          resumeSystem(this.#gtm, instance);
-          for (const { directory } of instance.databases) this.#gtm.rundown(directory);
-        });
-      }
+    const names = existsSync(join(this.root, 'registry')) ? this.#store.names() : [];
+    // Thawed first: a writer that waits for the database hears nothing.
+    for (const name of names) this.#store.update(name, (instance) => resumeSystem(this.#gtm, instance));
+    await Promise.all(this.#writers.map(async (writer) => await endWriter(writer)));
+    for (const name of names) {
+      for (const { directory } of this.#store.read(name).databases) this.#gtm.rundown(directory);
     }
     await rm(this.root, { recursive: true, force: true });
   }
@@ -228,6 +236,14 @@ export class IrisStandIn implements AsyncDisposable {
     }
     this.#store.write(instance);
   }
+}
+
+/** A killed writer would leave its shared memory behind; one that hangs all the same is killed after 5 s. */
+async function endWriter(writer: RunningProcess): Promise<void> {
+  writer.kill('SIGTERM');
+  const forget = systemClock.after(5000, () => writer.kill('SIGKILL'));
+  await writer.exited;
+  forget();
 }
 
 function fieldsOf(version: string, cache: boolean): 8 | 10 | 13 | 14 {
