@@ -146,7 +146,8 @@ class SqliteCatalog implements Catalog {
       'INSERT OR REPLACE INTO journal (workload, snapshot, key, began_at, document) VALUES (?, ?, ?, ?, ?)',
     );
     for (const file of files) {
-      const key = `${file.identity}\n${file.part}\n${file.begin}`;
+      // With the name: of an idle engine several files may begin at one position.
+      const key = `${file.identity}\n${file.part}\n${file.begin}\n${file.name}`;
       insert.run(file.workload, file.snapshot, key, file.beganAt, JSON.stringify(file));
     }
   }

@@ -80,18 +80,18 @@ export function recoveryOf(input: {
   readonly to: string | undefined;
 }): RecoveryPlan {
   const { workload, point, points, journals, to } = input;
-  if (to === undefined) return restoreAsIs(point ?? among(workload, points, undefined), points);
-  const target = journals.length === 0 ? undefined : targetOf(to, journals, points);
+  if (to === undefined || to === point?.cutAt) return restoreAsIs(point ?? among(workload, points, undefined), points);
+  const target = journals.length === 0 ? undefined : targetOf(to, journals, point === undefined ? points : []);
   if (target === undefined) {
     if (point === undefined) return restoreAsIs(among(workload, points, to), points);
-    if (to === 'latest') return restoreAsIs(point, points);
-    throw new StillpointError(
-      'journal-gap',
-      `no journal of ${workload} is in the repository, so ${point.id} cannot be rolled forward`,
-      {
-        hint: `ship it with \`stillpoint journal ship ${workload}\`, or leave --to out`,
-      },
-    );
+    if (journals.length === 0 && to === 'latest') return restoreAsIs(point, points);
+    const why =
+      journals.length === 0
+        ? `no journal of ${workload} is in the repository`
+        : `${to} is no journal file that is there`;
+    throw new StillpointError('journal-gap', `${why}, so ${point.id} cannot be rolled forward to it`, {
+      hint: `ship it with \`stillpoint journal ship ${workload}\`, or leave --to out`,
+    });
   }
   return planRecovery({ workload, target, points, journals, ...(point === undefined ? {} : { point }) });
 }

@@ -35,8 +35,9 @@ function journalsOf(workload: Workload): Journals {
   return journals;
 }
 
-function keyOf(file: { readonly part: string; readonly begin: string }): string {
-  return `${file.part}\n${file.begin}`;
+/** With its name: of an idle engine several files may begin at one position. */
+function keyOf(file: { readonly part: string; readonly begin: string; readonly name: string }): string {
+  return `${file.part}\n${file.begin}\n${file.name}`;
 }
 
 /**
@@ -82,15 +83,30 @@ export async function shipJournals(
   }
 }
 
-/** Up to when each closed file's part is complete with it: the beginning of its successor, or the time before the switch that ended it. */
-function coverageOf(there: readonly JournalFile[], switchedAt: string | undefined): (file: JournalFile) => string {
+/**
+ * Up to when each closed file's part is complete with it: the beginning of its successor, or the time before the switch that ended it.
+ * Exported for its unit test.
+ */
+export function coverageOf(
+  there: readonly JournalFile[],
+  switchedAt: string | undefined,
+): (file: JournalFile) => string {
   return (file) => {
-    const next = there.find((each) => each.part === file.part && each.begin === file.end && each !== file);
+    // Of one position there may be several files without a change; the engine lists the oldest first.
+    const next = there
+      .slice(there.indexOf(file) + 1)
+      .find((each) => each.part === file.part && each.begin === file.end);
     if (next === undefined) return file.endedAt ?? file.beganAt;
-    // An open successor was begun by our switch: nothing that came before it is missing. Engines' own times are exact to the second only.
-    if (next.end === undefined && switchedAt !== undefined) return later(switchedAt, file.endedAt ?? file.beganAt);
+    // Nothing that came before our switch is missing, if it was our switch that began the open successor: an engine may leave a part as it is.
+    if (next.end === undefined && switchedAt !== undefined && beganBy(next, switchedAt))
+      return later(switchedAt, file.endedAt ?? file.beganAt);
     return next.beganAt;
   };
+}
+
+/** Engines' own times may be exact to the second only. */
+function beganBy(file: JournalFile, switchedAt: string): boolean {
+  return Date.parse(file.beganAt) >= Math.floor(Date.parse(switchedAt) / 1_000) * 1_000;
 }
 
 function later(a: string, b: string): string {
@@ -111,9 +127,8 @@ async function save(
   for (const file of files) {
     const { end } = file;
     if (end === undefined) continue;
-    const bytes = (await stat(file.path)).size;
     const endedAt = file.endedAt ?? coverage(file);
-    const found = await sha256(file.path);
+    const { bytes, hash } = await measure(file);
     listed.push({
       ...file,
       end,
@@ -121,7 +136,7 @@ async function save(
       bytes,
       workload: workload.name,
       identity,
-      sha256: found,
+      sha256: hash,
       coversTo: coverage(file),
     });
   }
@@ -144,6 +159,18 @@ async function save(
     signal,
   });
   return listed.map((file) => ({ ...file, snapshot: report.snapshot }));
+}
+
+async function measure(file: JournalFile): Promise<{ readonly bytes: number; readonly hash: string }> {
+  try {
+    return { bytes: (await stat(file.path)).size, hash: await sha256(file.path) };
+  } catch (error) {
+    if (codeOf(error) === undefined) throw error;
+    throw new StillpointError('journal-missing', `journal file ${file.path} cannot be read: ${messageOf(error)}`, {
+      hint: 'give this user the right to read it; if the engine purged it meanwhile, ship again and more often',
+      cause: error,
+    });
+  }
 }
 
 function encodeShipment(files: Shipment['files'], repository: Repository): Uint8Array {
@@ -300,16 +327,13 @@ export async function purgeJournals(
   const journals = journalsOf(workload);
   const lock = await lockWorkload(environment, `${workload.name}.journal`);
   try {
-    const repository = await environment.repository();
+    const { identity } = await workload.application.locate(request.signal);
     const { files } = await journalStatus(workload, environment, request.signal);
+    const shipped = (await environment.catalog()).journals(workload.name).filter((file) => file.identity === identity);
     const removed: JournalFile[] = [];
     const kept: { file: JournalFile; keep: readonly string[] }[] = [];
-    const shipped = (await environment.catalog()).journals(workload.name);
     for (const { keep, shipped: _shipped, ...file } of files) {
-      const reasons = [...keep];
-      const copy = shipped.find((each) => keyOf(each) === keyOf(file) && each.end === file.end);
-      if (reasons.length === 0 && (copy === undefined || !(await isWhole(repository, copy))))
-        reasons.push('its copy in the repository is not whole');
+      const reasons = keep.length > 0 ? keep : await reasonsNow(file, shipped, journals, environment, request.signal);
       if (reasons.length > 0) {
         kept.push({ file, keep: reasons });
         continue;
@@ -321,6 +345,21 @@ export async function purgeJournals(
   } finally {
     lock.release();
   }
+}
+
+/** Right before a file goes: reading the ones before may have taken long, and the copy must be of this file and no other. */
+async function reasonsNow(
+  file: JournalFile,
+  shipped: readonly ShippedJournal[],
+  journals: Journals,
+  environment: Environment,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const copy = shipped.find((each) => keyOf(each) === keyOf(file) && each.end === file.end);
+  if (copy === undefined || !(await isWhole(await environment.repository(), copy)))
+    return ['its copy in the repository is not whole'];
+  if ((await measure(file)).hash !== copy.sha256) return ['it differs from its copy in the repository'];
+  return reasonsToKeep(file, shipped, await journals.needed(signal));
 }
 
 async function isWhole(repository: Repository, file: ShippedJournal): Promise<boolean> {

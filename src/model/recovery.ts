@@ -283,12 +283,14 @@ function stretchesOf(
 /** Why a journal file must stay where the engine keeps it; empty = it may be purged. Pure. */
 export function reasonsToKeep(
   file: { readonly part: string; readonly name: string; readonly begin: string; readonly end?: string },
-  shipped: readonly Pick<ShippedJournal, 'part' | 'begin' | 'end'>[],
+  shipped: readonly Pick<ShippedJournal, 'part' | 'name' | 'begin' | 'end'>[],
   needed: readonly { readonly part: string; readonly name: string; readonly why: string }[],
 ): readonly string[] {
   if (file.end === undefined) return ['the engine writes to it'];
   const reasons = needed.filter((need) => need.part === file.part && need.name === file.name).map((need) => need.why);
-  const safe = shipped.some((each) => each.part === file.part && each.begin === file.begin && each.end === file.end);
+  const same = (each: Pick<ShippedJournal, 'part' | 'name'>): boolean =>
+    each.part === file.part && each.name === file.name;
+  const safe = shipped.some((each) => same(each) && each.begin === file.begin && each.end === file.end);
   return safe ? reasons : ['it is not in the repository', ...reasons];
 }
 
