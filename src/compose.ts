@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { existsSync, readFileSync } from 'node:fs';
 import { localHost } from './adapters/host/local/host.ts';
-import { applications, snapshotProviders, stores } from './adapters/registry.ts';
+import { applications, platformAt, snapshotProviders, stores } from './adapters/registry.ts';
 import { catalogFile, openCatalog, type Catalog } from './catalog/catalog.ts';
 import type { FoundApplication, Session } from './cli/command.ts';
 import { findConfig, loadConfig, type Chosen, type Config, type WorkloadConfig } from './config/load.ts';
@@ -145,8 +145,11 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
     config.storage === 'auto' ? snapshotProviders.map(({ kind }) => ({ kind, config: {} })) : config.storage;
   return {
     name,
-    application: moduleOf(applications, application.kind).create(application.config, name, platform, (source) =>
-      readSecret(source, systemExec, platform.log),
+    application: moduleOf(applications, application.kind).create(
+      application.config,
+      name,
+      platformAt(application.reach, platform),
+      (source) => readSecret(source, systemExec, platform.log),
     ),
     applicationSpec: application,
     providers: storage.map((each) => moduleOf(snapshotProviders, each.kind).create(each.config, platform)),

@@ -5,16 +5,20 @@ import type {
   ApplicationModule,
   Discovered,
   Platform,
+  ReachModule,
   SecretReader,
   SnapshotModule,
   StoreModule,
 } from '../ports/module.ts';
+import type { Host } from '../ports/host.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
 import { iris } from './application/iris/application.ts';
 import { gtm } from './application/gtm/application.ts';
 import { postgresql } from './application/postgresql/application.ts';
 import { sqlite } from './application/sqlite/application.ts';
 import { filesOf } from './application/sqlite/config.ts';
+import { docker } from './host/docker/host.ts';
+import { kubernetes } from './host/kubernetes/host.ts';
 import { btrfs } from './snapshot/btrfs/provider.ts';
 import { copy } from './snapshot/copy/provider.ts';
 import { reflink } from './snapshot/reflink/provider.ts';
@@ -28,10 +32,17 @@ import { localStore } from './store/local/store.ts';
 export interface RegisteredApplication {
   readonly kind: string;
   readonly config: z.ZodType;
+  readonly reachable: boolean;
   create(config: unknown, workload: string, platform: Platform, secret: SecretReader): Application;
   discover?(platform: Platform, signal: AbortSignal): Promise<readonly Discovered[]>;
   /** Live data whose place the configuration itself tells: our own files must not lie inside. */
   dataPaths(config: unknown): readonly string[];
+}
+
+export interface RegisteredReach {
+  readonly kind: string;
+  readonly config: z.ZodType;
+  create(config: unknown, local: Host): Host;
 }
 
 export interface RegisteredSnapshotProvider {
@@ -55,9 +66,18 @@ function application<C>(
   return {
     kind: module.kind,
     config: module.config,
+    reachable: module.reachable === true,
     create: (config, ...rest) => module.create(module.config.parse(config), ...rest),
     ...(module.discover === undefined ? {} : { discover: module.discover.bind(module) }),
     dataPaths: (config) => dataPaths(module.config.parse(config)),
+  };
+}
+
+function reach<C>(module: ReachModule<C>): RegisteredReach {
+  return {
+    kind: module.kind,
+    config: module.config,
+    create: (config, local) => module.create(module.config.parse(config), local),
   };
 }
 
@@ -85,6 +105,21 @@ export const applications: readonly RegisteredApplication[] = [
   application(sqlite, filesOf),
   application(gtm, (config) => [config.globalDirectory]),
 ];
+
+export const reaches: readonly RegisteredReach[] = [reach(docker), reach(kubernetes)];
+
+/** What an application adapter gets: `local` itself, or the same with the place that its workload names. */
+export function platformAt(
+  chosen: { readonly kind: string; readonly config: unknown } | undefined,
+  local: Platform,
+): Platform {
+  if (chosen === undefined) return local;
+  const module = reaches.find((each) => each.kind === chosen.kind);
+  // The configuration's schema is made of the same list.
+  if (module === undefined) throw new Error(`no reach is called ${chosen.kind}`);
+  const host = module.create(chosen.config, local.host);
+  return { ...local, host, exec: host.exec };
+}
 
 /** In the order in which `storage: auto` tries them. */
 export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [

@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { applications } from '../adapters/registry.ts';
 import { StillpointError } from '../model/errors.ts';
 import { defaultStateDirectory, findConfig, loadConfig, readConfig } from './load.ts';
 
@@ -12,6 +13,7 @@ async function newDirectory(t: TestContext): Promise<string> {
   return directory;
 }
 
+const engines = applications.map(({ kind }) => kind).join(', ');
 const head = 'repository: { store: { local: /backup }, passwordFile: /key }';
 
 describe('loadConfig', () => {
@@ -202,13 +204,13 @@ const bad: readonly [string, string, readonly string[]][] = [
     `${head}\nworkloads: { a: {}, b: { application: {} } }`,
     [
       '2:14: workloads.a.application is missing',
-      '2:26: workloads.b.application needs exactly one application: postgresql, sqlite',
+      `2:26: workloads.b.application needs exactly one application: ${engines}`,
     ],
   ],
   [
     'two applications',
     `${head}\nworkloads: { a: { application: { sqlite: { file: /a.db }, postgresql: {} } } }`,
-    ['2:19: workloads.a.application needs exactly one application: postgresql, sqlite'],
+    [`2:19: workloads.a.application needs exactly one application: ${engines}`],
   ],
   [
     'neither file nor files',
@@ -245,6 +247,24 @@ const bad: readonly [string, string, readonly string[]][] = [
     [
       '2:54: workloads.a.application.postgresql.port must be at most 65535',
       '2:71: workloads.a.application.postgresql.password must be a map, but is text',
+    ],
+  ],
+  [
+    'a reach for an engine that is not reached by commands',
+    workload('reach: { docker: { container: c } }'),
+    ['2:61: workload a cannot have a reach: the adapter sqlite works on this machine only'],
+  ],
+  [
+    'two reaches',
+    workload('reach: { docker: { container: c }, kubernetes: { namespace: n, pod: p } }'),
+    ['2:61: workloads.a.reach needs exactly one reach: docker, kubernetes'],
+  ],
+  [
+    'a container that would be taken for an option',
+    workload('reach: { docker: { container: -t, user: "a b" } }'),
+    [
+      '2:91: workloads.a.reach.docker.container must be the name or id of a container',
+      '2:101: workloads.a.reach.docker.user must be a user, or user:group, by name or number',
     ],
   ],
   [
@@ -293,6 +313,20 @@ describe('a bad configuration is answered with every problem, its place and the 
 workloads: { a: { application: { postgresql: { dataDirectory: /srv/pg } } } }`,
       '/c.yaml',
     );
+  });
+});
+
+describe('reach', () => {
+  it('goes with the application, with its defaults', () => {
+    const { workloads } = readConfig(
+      `${head}\nworkloads: { a: { application: { iris: {} }, reach: { kubernetes: { namespace: n, pod: p } } }, b: { application: { iris: {} } } }`,
+      '/c.yaml',
+    );
+    assert.deepEqual(workloads.get('a')?.application.reach, {
+      kind: 'kubernetes',
+      config: { namespace: 'n', pod: 'p', program: 'kubectl' },
+    });
+    assert.equal(workloads.get('b')?.application.reach, undefined);
   });
 });
 

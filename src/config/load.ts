@@ -16,9 +16,14 @@ export interface Chosen {
   readonly config: unknown;
 }
 
+/** An application and where it lives; without `reach` on this machine. */
+export interface ChosenApplication extends Chosen {
+  readonly reach?: Chosen;
+}
+
 export interface WorkloadConfig {
   readonly name: string;
-  readonly application: Chosen;
+  readonly application: ChosenApplication;
   /** `auto`: every provider, in the registry's order. */
   readonly storage: 'auto' | readonly Chosen[];
   /** Undefined: depends on the kind of the hold. */
@@ -93,7 +98,7 @@ export function readConfig(text: string, file: string): Config {
   const parsed = configSchema.safeParse(valueOf(source, file), { error: errorMap, reportInput: false });
   if (!parsed.success) throw invalid(file, problemsOf(parsed.error.issues, source));
   const config = assemble(parsed.data, file);
-  const impossible = [...tooLong(config, source), ...misplaced(config, source)];
+  const impossible = [...tooLong(config, source), ...unreachable(config, source), ...misplaced(config, source)];
   if (impossible.length > 0) throw invalid(file, impossible);
   return config;
 }
@@ -133,7 +138,10 @@ function assemble(parsed: ParsedConfig, file: string): Config {
     name,
     {
       name,
-      application: chosen(workload.application),
+      application: {
+        ...chosen(workload.application),
+        ...(workload.reach === undefined ? {} : { reach: chosen(workload.reach) }),
+      },
       storage: workload.storage === 'auto' ? 'auto' : workload.storage.map(chosen),
       budgetMs: workload.hold.budget === undefined ? undefined : millisecondsOf(workload.hold.budget),
       method: workload.method,
@@ -176,6 +184,19 @@ function tooLong(config: Config, source: Source): readonly Problem[] {
   return [{ ...placeOf(['stateDirectory'], source), said }];
 }
 
+/** An adapter that opens files itself would take those of this machine for the container's. */
+function unreachable(config: Config, source: Source): readonly Problem[] {
+  return [...config.workloads.values()].flatMap(({ name, application }) => {
+    if (application.reach === undefined || moduleOf(application)?.reachable === true) return [];
+    const said = `workload ${name} cannot have a reach: the adapter ${application.kind} works on this machine only`;
+    return [{ ...placeOf(['workloads', name, 'reach'], source), said }];
+  });
+}
+
+function moduleOf(application: Chosen): (typeof applications)[number] | undefined {
+  return applications.find((each) => each.kind === application.kind);
+}
+
 /** Our own files among the live data would be frozen with it, and would be backed up into themselves. */
 function misplaced(config: Config, source: Source): readonly Problem[] {
   const ours: { readonly what: string; readonly directory: string; readonly path: readonly string[] }[] = [
@@ -192,7 +213,8 @@ function misplaced(config: Config, source: Source): readonly Problem[] {
   return ours.flatMap(({ what, directory, path }) =>
     [...config.workloads.values()].flatMap((workload) => {
       const { application } = workload;
-      const live = applications.find((each) => each.kind === application.kind)?.dataPaths(application.config) ?? [];
+      // Paths of another place say nothing about ours.
+      const live = application.reach === undefined ? (moduleOf(application)?.dataPaths(application.config) ?? []) : [];
       return live
         .filter((data) => isInside(directory, data))
         .map((data) => ({

@@ -1,6 +1,6 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
-import { applications, snapshotProviders, stores } from '../adapters/registry.ts';
+import { applications, reaches, snapshotProviders, stores } from '../adapters/registry.ts';
 import { formatDuration, missingUnit, parseDuration } from './units.ts';
 
 /** A name and its settings, as adapters are written: `{ sqlite: { file: ... } }`. */
@@ -82,6 +82,13 @@ const workload = z
     application: oneOf(applications, 'application').describe(
       'The database engine: exactly one kind with its settings.',
     ),
+    reach: oneOf(reaches, 'reach')
+      .optional()
+      .meta({
+        description:
+          'Where the engine runs, if not on this machine: exactly one kind with its settings. Its commands are run there, and its files must be seen from here for a backup.',
+        examples: [{ docker: { container: 'iris' } }],
+      }),
     storage: z
       .union([z.literal('auto'), z.array(oneOf(snapshotProviders, 'snapshot provider')).min(1)])
       .default('auto')

@@ -63,6 +63,7 @@ function workloadText({ name, kind, config, said }: FoundWorkload, known: readon
     '    application:',
     ...given.split('\n').map((line) => `      ${line}`),
     ...unset(sectionAt(known, `${base}.application.${kind}`), config).flatMap((option) => optional(option, 8)),
+    ...optional(optionAt(known, base, 'reach'), 4),
     ...optional(optionAt(known, base, 'storage'), 4),
     ...comment(optionAt(known, `${base}.hold`, 'budget').description, 4),
     `    # hold: { budget: ${optionAt(known, `${base}.hold`, 'budget').example} }`,

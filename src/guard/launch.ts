@@ -12,12 +12,13 @@ function entry(): string {
   return existsSync(source) ? source : fileURLToPath(new URL('main.js', import.meta.url));
 }
 
-/** Starts a guard with its sentinel and takes ownership. Nothing is connected to the engine yet. */
+/** Starts a guard with its sentinel and takes ownership. Nothing is connected to the engine yet. `main`: another main module, in tests. */
 export async function launchGuard(
   spec: GuardSpec,
   exec: Exec,
+  main: string = entry(),
 ): Promise<{ readonly client: GuardClient; readonly status: GuardStatus }> {
-  const child = exec.start({ argv: [process.execPath, entry(), 'guard'], cwd: '/', detached: true, env: passedOn() });
+  const child = exec.start({ argv: [process.execPath, main, 'guard'], cwd: '/', detached: true, env: passedOn() });
   child.write(`${JSON.stringify(spec)}\n`);
   try {
     await child.firstLine((line) => line === 'ready', startMs);

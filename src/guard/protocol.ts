@@ -10,7 +10,12 @@ import type { ProcessIdentity } from '../platform/process.ts';
  */
 export interface GuardSpec {
   readonly workload: string;
-  readonly application: { readonly kind: string; readonly config: unknown };
+  readonly application: {
+    readonly kind: string;
+    readonly config: unknown;
+    /** Where it lives, if not on this machine. */
+    readonly reach?: { readonly kind: string; readonly config: unknown };
+  };
   readonly token: HoldToken;
   readonly budgetMs: number;
   readonly socket: string;

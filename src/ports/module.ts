@@ -10,9 +10,11 @@ import type { SnapshotProvider } from './snapshot-provider.ts';
 
 /** What an adapter may use of the outside world. Tests hand in scripted ones. */
 export interface Platform {
+  /** The same as `host.exec`: programs of an application are started where the application is. */
   readonly exec: Exec;
   readonly clock: Clock;
   readonly log: Logger;
+  /** Where the application lives. A snapshot provider and a store always get this machine. */
   readonly host: Host;
   /** Directory of Stillpoint's own state; never on a disk that is frozen. */
   readonly stateDirectory: string;
@@ -22,6 +24,11 @@ export interface Platform {
 export interface ApplicationModule<C> {
   readonly kind: string;
   readonly config: z.ZodType<C>;
+  /**
+   * It touches the engine and its files by `platform.exec` only, and names paths in `locate` as `platform.host.pathHere` gives them. Without
+   * it a workload with a `reach` is refused: the adapter would take files of this machine for those of the container.
+   */
+  readonly reachable?: true;
   /** `secret` resolves a password setting to its value, at the time of the call. */
   create(config: C, workload: string, platform: Platform, secret: SecretReader): Application;
   /** Looks for engines of this kind on this machine, for `init`. Changes nothing; finding nothing is no error. */
@@ -33,6 +40,14 @@ export interface Discovered {
   /** The value of the `application.<kind>` key in the written file. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly said: string;
+}
+
+/** A way to a place that is not this machine. */
+export interface ReachModule<C> {
+  readonly kind: string;
+  readonly config: z.ZodType<C>;
+  /** `local` is this machine, on which the client program runs. */
+  create(config: C, local: Host): Host;
 }
 
 export interface SnapshotModule<C> {

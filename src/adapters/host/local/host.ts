@@ -18,6 +18,9 @@ const subvolumeRootInode = 256;
 export function localHost(exec: Exec): Host {
   return {
     name: hostname(),
+    exec,
+
+    pathHere: (path) => Promise.resolve(path),
 
     async stackOf(path, signal) {
       const real = await realPathOf(path);
