@@ -5,7 +5,7 @@ import type { CommandSpan, FreezeAnswer, MemberObservation, ThawAnswer } from '.
 import type { JournalStart } from '../../../model/journal.ts';
 import type { HoldSession } from '../../../ports/application.ts';
 import type { Platform } from '../../../ports/module.ts';
-import { freezeArguments, type FreezeKind } from './commands.ts';
+import { freezeArguments, journalOnArguments, type FreezeKind } from './commands.ts';
 import { complaintOf, type Gtm, wentWell } from './engine.ts';
 import { parseFrozenRegions, type Region, type RegionState } from './parse.ts';
 import { describeFreeze, type FreezeRecord, type RecordFile } from './record.ts';
@@ -13,23 +13,18 @@ import { release } from './release.ts';
 
 const stateMs = 3_000;
 const flushMs = 60_000;
+const switchMs = 1_000;
 const longestFreezeMs = 5_000;
 /** Below the time after which the guard asks the engine from outside. */
 const sessionThawMs = 5_000;
 
-/** Role and epoch by what is cheap: a file that was replaced is another history, even under the same name. */
-export function memberOf(
-  host: string,
-  regions: readonly Region[],
-  states: readonly Pick<RegionState, 'replication'>[],
-): MemberObservation {
+/** A file that was replaced is another history, even under the same name. */
+export function memberOf(host: string, regions: readonly Region[], role: MemberObservation['role']): MemberObservation {
   const epoch = regions.map(({ file }) => {
     const { dev, ino } = statSync(file);
     return `${dev}:${ino}`;
   });
-  // Which side of a replicated pair this is cannot be told from the headers.
-  const replicated = states.some((state) => state.replication === 'ON');
-  return { member: host, role: replicated ? 'primary' : 'standalone', epoch: epoch.join(',') };
+  return { member: host, role, epoch: epoch.join(',') };
 }
 
 /**
@@ -118,6 +113,7 @@ export class GtmHold implements HoldSession {
     const at = clock.now();
     spans.push({ ...answer.span, what: `mupip freeze -on (${record.kind})` });
     if (this.#ending.signal.aborted) return no(`thawed while freezing: ${complaintOf(answer)}`);
+    const switched = await this.#switchJournals(record, spans);
     const { states, span } = await this.#gtm.states({ limitMs: stateMs, signal: this.#ending.signal }, this.#names);
     spans.push(span);
     const said = parseFrozenRegions(answer.text);
@@ -129,7 +125,26 @@ export class GtmHold implements HoldSession {
     this.#file.confirm(freezers);
     this.#record = { ...record, freezers };
     this.#atFreeze = states;
-    return { frozen: true, said: states.map(describeFreeze).join('; '), at, spans };
+    const starts = switched ? states.map(startOf) : [];
+    const more = starts.length === 0 ? {} : { starts };
+    return { frozen: true, said: states.map(describeFreeze).join('; '), at, spans, ...more };
+  }
+
+  /**
+   * A plain freeze leaves the journal as it is, in the middle of a file. Switched while nothing can be written, the new file begins at
+   * exactly the transaction that the frozen files end with, so that they can be rolled forward. Costs some ms of the hold; a
+   * failure costs only the rolling forward.
+   */
+  async #switchJournals(record: FreezeRecord, spans: CommandSpan[]): Promise<boolean> {
+    if (record.kind === 'online' || this.#replicated.some((state) => state.journal !== 'on' || !state.beforeImages))
+      return false;
+    const answer = await this.#gtm.mupip(journalOnArguments('*'), { limitMs: switchMs, signal: this.#ending.signal });
+    spans.push({ ...answer.span, what: 'mupip set -journal' });
+    if (wentWell(answer)) return true;
+    this.#platform.log.warn('the journals were not switched at the freeze; the point cannot be rolled forward', {
+      said: complaintOf(answer),
+    });
+    return false;
   }
 
   async ask(): Promise<FreezeAnswer> {
@@ -149,7 +164,9 @@ export class GtmHold implements HoldSession {
   }
 
   async observe(): Promise<MemberObservation> {
-    return memberOf(this.#platform.host.name, this.#regions, this.#replicated);
+    // Asks nothing where replication is off; a freeze does not keep the question waiting.
+    const role = await this.#gtm.role(this.#replicated, { limitMs: stateMs });
+    return memberOf(this.#platform.host.name, this.#regions, role);
   }
 
   async thaw(): Promise<ThawAnswer> {
@@ -189,7 +206,7 @@ export class GtmHold implements HoldSession {
 
   /**
    * An online freeze begins a new journal file, and the thaw closes that one under a name of its own: it is the first whose changes
-   * are not in the files. A plain freeze leaves the journal as it is; rolling forward from the middle of a file is not offered.
+   * are not in the files.
    */
   #starts(renamed: readonly { readonly from: string; readonly to: string }[]): readonly JournalStart[] {
     return this.#atFreeze.flatMap(({ region, journalFile, transaction, online }) => {
@@ -207,6 +224,10 @@ export class GtmHold implements HoldSession {
       await this.thaw().catch(() => undefined);
     }
   }
+}
+
+function startOf({ region, journalFile, transaction }: RegionState): JournalStart {
+  return { part: region, file: basename(journalFile ?? ''), position: transaction };
 }
 
 /** The pid in the header is that of our mupip, or, when it freezes several regions online, that of a child of it. */
