@@ -3,6 +3,7 @@ import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { FreezeStatus, HoldToken, ThawAnswer } from '../../../model/hold.ts';
 import type { Finding, Level } from '../../../model/point.ts';
 import type { Application, Copy, EngineEvent, HoldSession, Located } from '../../../ports/application.ts';
+import type { Journals } from '../../../ports/journals.ts';
 import type { ApplicationModule, Discovered, Platform, SecretReader } from '../../../ports/module.ts';
 import { historyExpression, sizeScript } from './commands.ts';
 import { irisConfig, type IrisConfig } from './config.ts';
@@ -10,12 +11,14 @@ import { Control } from './control.ts';
 import { eventsBetween } from './events.ts';
 import { askSuspended } from './freeze.ts';
 import { IrisHold } from './hold.ts';
+import { IrisJournals } from './journals.ts';
 import { locate } from './locate.ts';
 import { parseAnswers } from './parse.ts';
 import type { Instance } from './parse-instances.ts';
 import { parseBackupSize } from './parse-online.ts';
 import { logDirectoryOf, logName, placesOf } from './places.ts';
 import { ask, assertFit, findingsOf } from './questions.ts';
+import { IrisStop, startAll } from './stop.ts';
 import { type InstanceThaw, thawInstance } from './thaw.ts';
 import { verify } from './verify.ts';
 
@@ -34,10 +37,12 @@ interface Known {
 /** InterSystems IRIS and Caché by their own commands. README.md says what was never met. */
 export class IrisApplication implements Application {
   readonly engine = 'iris';
+  readonly journals: Journals;
   readonly #control: Control;
 
   constructor(config: IrisConfig, platform: Platform, secret: SecretReader) {
     this.#control = new Control(config, platform, secret);
+    this.journals = new IrisJournals(this.#control);
   }
 
   async locate(signal: AbortSignal): Promise<Located> {
@@ -46,6 +51,10 @@ export class IrisApplication implements Application {
 
   async openHold(token: HoldToken, budgetMs: number): Promise<HoldSession> {
     return new IrisHold(this.#control, token, budgetMs);
+  }
+
+  async openStop(token: HoldToken, budgetMs: number): Promise<HoldSession> {
+    return new IrisStop(this.#control, token, budgetMs);
   }
 
   /** The instances of a hold, for whoever has only its token. Throws when nobody can say which they are. */
@@ -77,6 +86,7 @@ export class IrisApplication implements Application {
   }
 
   async #statusOf({ name, state, logDirectory }: Known, token: HoldToken): Promise<FreezeStatus> {
+    if (token.way === 'stop') return this.#stopStatusOf({ name, state, logDirectory }, token);
     if (state === 'down') return { state: 'thawed', said: `${name} does not run` };
     const asked = await askSuspended(this.#control, name, 3_000);
     if (asked.exit === 'no') return { state: 'thawed', said: `${name} says that it is not suspended` };
@@ -85,6 +95,16 @@ export class IrisApplication implements Application {
     if (asked.exit === 'yes' && ours === true) return { state: 'frozen', said: `${name} says that it is suspended` };
     if (asked.exit === 'yes') return { state: 'unknown', said: strange(name) };
     return { state: 'unknown', said: asked.said };
+  }
+
+  async #stopStatusOf({ name, state, logDirectory }: Known, token: HoldToken): Promise<FreezeStatus> {
+    if (state === 'running') return { state: 'thawed', said: `${name} runs` };
+    const ours =
+      logDirectory === undefined ? undefined : await this.#control.has(logDirectory, logName(token.runId, name));
+    // Somebody else stopped it, on purpose.
+    if (ours === false) return { state: 'thawed', said: `${name} is ${state}, and this run did not stop it` };
+    if (ours === true && state === 'down') return { state: 'frozen', said: `${name} is down` };
+    return { state: 'unknown', said: `${name} is ${state}` };
   }
 
   async thaw(token: HoldToken): Promise<ThawAnswer> {
@@ -112,6 +132,7 @@ export class IrisApplication implements Application {
 
   async #thawOne({ name, state, logDirectory }: Known, token: HoldToken): Promise<InstanceThaw> {
     const said = (thawed: boolean, text: string): InstanceThaw => ({ thawed, held: false, said: text, spans: [] });
+    if (token.way === 'stop') return this.#startOne({ name, state, logDirectory }, token);
     if (state === 'down') return said(true, `${name} does not run`);
     const file = logName(token.runId, name);
     const ours = logDirectory === undefined ? undefined : await this.#control.has(logDirectory, file, listMs);
@@ -127,6 +148,20 @@ export class IrisApplication implements Application {
       await this.#control.command(['rm', '-f', '--', log], listMs).catch(() => undefined);
     }
     return thawed;
+  }
+
+  async #startOne(known: Known, token: HoldToken): Promise<InstanceThaw> {
+    const { name, logDirectory } = known;
+    const status = await this.#stopStatusOf(known, token);
+    const { running, said, spans } =
+      status.state === 'thawed'
+        ? { running: true, said: status.said, spans: [] }
+        : await startAll(this.#control, [name], thawMs);
+    if (running && logDirectory !== undefined) {
+      const mark = join(logDirectory, logName(token.runId, name));
+      await this.#control.command(['rm', '-f', '--', mark], listMs).catch(() => undefined);
+    }
+    return { thawed: running, held: false, said, spans };
   }
 
   verify(copy: Copy, signal: AbortSignal): AsyncIterable<Finding> {
@@ -246,6 +281,7 @@ async function discover(platform: Platform, signal: AbortSignal): Promise<readon
 export const iris: ApplicationModule<IrisConfig> = {
   kind: 'iris',
   config: irisConfig,
+  reachable: true,
   create: (config, _workload, platform, secret) => new IrisApplication(config, platform, secret),
   discover,
 };

@@ -68,6 +68,11 @@ export function statArgv(tool: Tool, instance: string, ...options: readonly stri
   return as(tool, [tool.program, 'stat', instanceName(instance), ...options]);
 }
 
+/** Neither asks anything then. A stop of a mirror member leaves the others to take over if they must. */
+export function lifecycleArgv(tool: Tool, verb: 'start' | 'stop', instance: string): Argv {
+  return as(tool, [tool.program, verb, instanceName(instance), 'quietly']);
+}
+
 export interface FreezeRequest {
   readonly log: string;
   /** Text of the journal marker. */
@@ -188,6 +193,66 @@ export function switchScript(): readonly string[] {
     'set spsc=##class(%SYS.Journal.System).SwitchFile()',
     say('switched', '$system.Status.IsOK(spsc)'),
     say('current', '##class(%SYS.Journal.System).GetCurrentFileName()'),
+    'halt',
+  ];
+}
+
+/** What the engine itself still needs, and the file that it writes to. */
+export function neededScript(): readonly string[] {
+  const file = '##class(%SYS.Journal.File)';
+  return [
+    `set spsc=${file}.RequiredForRollback(.spfile) ${say('rollback', 'spfile')}`,
+    `set spsc=${file}.RequiredForRecovery(.spfile) ${say('recovery', 'spfile')}`,
+    say('current', '##class(%SYS.Journal.System).GetCurrentFileName()'),
+    'halt',
+  ];
+}
+
+/** PurgeOne does not look for open transactions by itself: whoever calls this has asked `neededScript`. */
+export function purgeScript(path: string): readonly string[] {
+  return [
+    `set spsc=##class(%SYS.Journal.File).PurgeOne(${quoted(path)})`,
+    say('purged', '$system.Status.IsOK(spsc)'),
+    'halt',
+  ];
+}
+
+export interface RollForward {
+  readonly directory: string;
+  readonly first: string;
+  readonly last: string;
+  /** Directories as the journal names them, and where the copies lie. */
+  readonly databases: readonly { readonly source: string; readonly target: string }[];
+}
+
+/**
+ * Journal.Restore on other directories. A redirection works only for databases that SelectUpdates names, and an update that cannot
+ * be applied must end it: by default the class passes over such databases.
+ */
+export function rollForwardScript({ directory, first, last, databases }: RollForward): readonly string[] {
+  const pairs = databases.map(({ source, target }) => ({
+    source: quoted(withSlash(source)),
+    target: quoted(withSlash(target)),
+  }));
+  return [
+    ...pairs.map(({ target }) => `set spsc=##class(SYS.Database).MountDatabase(${target},0)`),
+    'set spr=##class(Journal.Restore).%New()',
+    `set spr.FirstFile=${quoted(first)}`,
+    `set spr.LastFile=${quoted(last)}`,
+    // No journal log: it would name the files of this instance.
+    'set spr.JournalLog=-1',
+    'set spr.AbortOnJournalError=1',
+    'set spr.AbortOnDatabaseError=1',
+    `do spr.UseJournalLocation(${quoted(withSlash(directory))})`,
+    ...pairs.flatMap(({ source, target }) => [
+      `do spr.RedirectDatabase(${source},${target})`,
+      `do spr.SelectUpdates(${source})`,
+    ]),
+    'set spsc=spr.CheckJournalIntegrity(1)',
+    say('checked', '$system.Status.IsOK(spsc)'),
+    'set spsc=spr.Run()',
+    say('ran', '$system.Status.IsOK(spsc)'),
+    ...pairs.map(({ target }) => `set spsc=##class(SYS.Database).DismountDatabase(${target})`),
     'halt',
   ];
 }

@@ -3,7 +3,17 @@ import { StillpointError } from '../../../model/errors.ts';
 import type { CommandSpan } from '../../../model/hold.ts';
 import type { CommandResult } from '../../../platform/exec.ts';
 import type { Platform, SecretReader } from '../../../ports/module.ts';
-import { type Argv, asUser, listArgv, methodArgv, qlistArgv, scriptArgv, statArgv, type Tool } from './commands.ts';
+import {
+  type Argv,
+  asUser,
+  lifecycleArgv,
+  listArgv,
+  methodArgv,
+  qlistArgv,
+  scriptArgv,
+  statArgv,
+  type Tool,
+} from './commands.ts';
 import type { IrisConfig } from './config.ts';
 import { type Exit, methodExit, refusalIn } from './parse.ts';
 import { type Instance, parseList, parseQlist } from './parse-instances.ts';
@@ -179,6 +189,13 @@ export class Control {
       `${instance} gave no answers in a session${why === undefined ? '' : `: ${why}`}`,
       { hint: `let ${user} log in by operating-system authentication, or set application.iris.login` },
     );
+  }
+
+  /** Starts or stops an instance and returns at once: the command goes on, whatever becomes of this process. */
+  async launch(verb: 'start' | 'stop', instance: string): Promise<void> {
+    const argv = lifecycleArgv(await this.#tools(), verb, instance);
+    const child = this.platform.exec.start({ argv, env: { TERM: 'dumb' }, detached: true });
+    child.closeInput();
   }
 
   async stat(instance: string, timeoutMs: number, ...options: readonly string[]): Promise<CommandResult | undefined> {

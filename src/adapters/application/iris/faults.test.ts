@@ -571,6 +571,34 @@ const faults: readonly Fault[] = [
   },
   {
     from: 'own review',
+    title: 'the thaw waits for the command that gives the password',
+    run: async () => {
+      const machine = machineWith('ONE');
+      await (await prepared(machine)).freeze();
+      const config = irisConfig.parse({ login: { user: 'backup', password: { command: ['vault'] } } });
+      const hanging = iris.create(config, 'w', machine.platform(), () => new Promise(() => undefined));
+      const thawed = await hanging.thaw(token);
+      assert.equal(thawed.thawed, true);
+      assert.ok(noneFrozen(machine));
+    },
+  },
+  {
+    from: 'own review',
+    title: 'the engine counts more databases that are not journaled than it names',
+    run: async () => {
+      const machine = machineWith('ONE');
+      const session = await prepared(machine);
+      machine.after = (call) => {
+        if (call !== 'freeze ONE') return;
+        const said = 'Warning, 2 databases are not journalled, data will be lost in them';
+        machine.log(first(machine), logOf('ONE'), 'ExternalFreeze', said);
+      };
+      assert.equal((await session.freeze()).frozen, false);
+      assert.ok(noneFrozen(machine));
+    },
+  },
+  {
+    from: 'own review',
     title: 'the password stands in the list of processes',
     run: async () => {
       const machine = machineWith('ONE');

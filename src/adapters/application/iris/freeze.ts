@@ -4,6 +4,7 @@ import type { JournalStart } from '../../../model/journal.ts';
 import { freezeExpression, type FreezeRequest, suspendedExpression } from './commands.ts';
 import type { Called, Control } from './control.ts';
 import { type FreezeLog, parseFreezeLog } from './parse-freeze-log.ts';
+import { partOf } from './parse-journal.ts';
 import { needsNoJournal } from './questions.ts';
 
 /** One instance of a hold, with all that its freeze and thaw need. Nothing of it changes after `prepare`. */
@@ -97,7 +98,7 @@ function startOf(target: Target, log: FreezeLog | undefined): JournalStart | und
   const file = basename(log.journalFile);
   const required = target.required === undefined ? file : basename(target.required);
   return {
-    part: target.name,
+    part: partOf(target.name, file),
     file,
     position: log.markerOffset ?? '',
     ...(required === file ? {} : { required }),

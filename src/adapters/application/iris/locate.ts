@@ -15,7 +15,9 @@ interface Wanted {
 }
 
 interface Seen extends Wanted {
+  /** Where the instance has it, without links, and where that lies on this machine. */
   readonly real: string;
+  readonly here: string;
   readonly device: string;
 }
 
@@ -24,14 +26,19 @@ export async function locate(control: Control, signal: AbortSignal): Promise<Loc
   const instances = await control.wanted(signal);
   for (const instance of instances) assertFit(instance);
   const all: { readonly places: Places; readonly seen: readonly Seen[]; readonly console: string }[] = [];
+  const leftOut: Absolute[] = [];
   for (const instance of instances) {
     signal.throwIfAborted();
     const places = await placesOf(control, instance);
     const wanted = wantedPaths(places, control.config.exclude);
-    const [console = places.console] = (await realPaths(control, [places.console])) ?? [];
-    all.push({ places, seen: await look(control, wanted), console });
+    const seen = await look(control, places, wanted);
+    all.push({
+      places,
+      seen,
+      console: (await hereOf(control, places.console).catch(() => undefined)) ?? places.console,
+    });
+    leftOut.push(...locksOf(places, seen), ...(await excludedOf(control, places)));
   }
-  const leftOut = all.flatMap(({ places, seen }) => leftOutOf(places, seen, control.config.exclude));
   const paths = required(
     all.flatMap(({ seen }) => seen),
     leftOut,
@@ -41,7 +48,10 @@ export async function locate(control: Control, signal: AbortSignal): Promise<Loc
     member: memberOf(control.platform.host.name, instances),
     holdKind: 'writes-stopped',
     paths,
-    bytes: await bytesOf(control, paths),
+    bytes: await bytesOf(
+      control,
+      all.flatMap(({ seen }) => seen).filter(({ here }) => paths.some(({ path }) => path === here)),
+    ),
     identity: instances.map((each) => `${each.name}:${each.dataDirectory}`).join(' '),
     facts: Object.fromEntries(all.flatMap(factsOf)),
   };
@@ -79,12 +89,16 @@ async function realPaths(control: Control, paths: readonly string[]): Promise<re
   return result.exitCode === 0 && lines.length === paths.length ? lines : undefined;
 }
 
-async function look(control: Control, wanted: readonly Wanted[]): Promise<readonly Seen[]> {
-  const reals = await realPaths(
-    control,
-    wanted.map(({ path }) => path),
-  );
-  const stat = await control.command(['stat', '-L', '-c', '%d %F', '--', ...wanted.map(({ path }) => path)]);
+/** Where a path of the instance's machine lies on this one; undefined when it cannot be seen from here. */
+export async function hereOf(control: Control, path: string): Promise<string | undefined> {
+  const [real] = (await realPaths(control, [path])) ?? [];
+  return real === undefined ? undefined : control.platform.host.pathHere(real);
+}
+
+async function look(control: Control, places: Places, wanted: readonly Wanted[]): Promise<readonly Seen[]> {
+  const paths = wanted.map(({ path }) => path);
+  const reals = await realPaths(control, paths);
+  const stat = await control.command(['stat', '-L', '-c', '%d %F', '--', ...paths]);
   const kinds = stat.stdout.split('\n').slice(0, -1);
   if (reals === undefined || stat.exitCode !== 0 || kinds.length !== wanted.length) {
     throw new StillpointError(
@@ -93,15 +107,33 @@ async function look(control: Control, wanted: readonly Wanted[]): Promise<readon
       { hint: 'mount it, take it out of the CPF, or list its database under application.iris.exclude' },
     );
   }
-  return wanted.map((each, i) => {
+  const seen: Seen[] = [];
+  for (const [i, each] of wanted.entries()) {
     const [device = '', ...kind] = (kinds[i] ?? '').split(' ');
     if (kind.join(' ') !== 'directory') {
       throw new StillpointError('database-file', `${each.path} is no directory`, {
         hint: 'see the CPF of the instance',
       });
     }
-    return { ...each, real: reals[i] ?? each.path, device };
-  });
+    const real = reals[i] ?? each.path;
+    const here = await control.platform.host.pathHere(real);
+    if (here !== undefined) seen.push({ ...each, real, here, device });
+    else if (!comesWithImage(places, each)) {
+      throw new StillpointError(
+        'path-outside-group',
+        `${real} of ${places.instance.name} cannot be seen from this machine`,
+        {
+          hint: 'put it on a volume or bind mount of the container (ISC_DATA_DIRECTORY), and run this on the same machine',
+        },
+      );
+    }
+  }
+  return seen;
+}
+
+/** With durable %SYS everything that changes lies elsewhere, and the installation is that of the container's image. */
+function comesWithImage({ instance }: Places, { path }: Wanted): boolean {
+  return path === instance.directory && instance.dataDirectory !== instance.directory;
 }
 
 interface Absolute extends Omit<LeftOut, 'relative'> {
@@ -109,61 +141,68 @@ interface Absolute extends Omit<LeftOut, 'relative'> {
 }
 
 /** A copied lock file keeps the copy from being mounted; it belongs to the process that runs, not to the data. */
-function leftOutOf(places: Places, seen: readonly Seen[], exclude: readonly string[]): readonly Absolute[] {
+function locksOf(places: Places, seen: readonly Seen[]): readonly Absolute[] {
   const lock = isCache(places.instance) ? 'cache.lck' : 'iris.lck';
-  const locks = seen
-    .filter(({ name }) => name.endsWith('.manager') || name.includes('.database-'))
-    .map(({ real }) => ({ path: join(real, lock), match: 'entry' as const, why: 'lock file of the running instance' }));
-  const excluded = places.cpf.databases
-    .filter(({ name, remote }) => !remote && exclude.includes(name))
-    .map(({ name, directory }) => ({
-      path: absolute(directory, places.manager),
-      match: 'contents' as const,
-      why: `database ${name} is excluded by the configuration`,
-    }));
-  return [...locks, ...excluded];
+  const directories = seen.filter(({ name }) => name.endsWith('.manager') || name.includes('.database-'));
+  // The manager's directory is that of a database too.
+  return [...new Set(directories.map(({ here }) => join(here, lock)))].map((path) => ({
+    path,
+    match: 'entry',
+    why: 'lock file of the running instance',
+  }));
+}
+
+async function excludedOf(control: Control, places: Places): Promise<readonly Absolute[]> {
+  const found: Absolute[] = [];
+  for (const { name, directory, remote } of places.cpf.databases) {
+    if (remote || !control.config.exclude.includes(name)) continue;
+    const here = await hereOf(control, absolute(directory, places.manager));
+    const why = `database ${name} is excluded by the configuration`;
+    if (here !== undefined) found.push({ path: here, match: 'contents', why });
+  }
+  return found;
 }
 
 /**
  * Each path once. One below another is dropped only if it is on the same file system: a mount inside the installation is in no snapshot of
- * the volume around it.
+ * the volume around it. All of it as seen from here, where two bind mounts of one file system are two places.
  */
 function required(seen: readonly Seen[], leftOut: readonly Absolute[]): readonly RequiredPath[] {
   const kept: Seen[] = [];
   const mounted: Absolute[] = [];
-  for (const each of seen.toSorted((a, b) => a.real.length - b.real.length || a.name.localeCompare(b.name))) {
-    const above = kept.findLast((other) => isBelow(each.real, other.real));
+  for (const each of seen.toSorted((a, b) => a.here.length - b.here.length || a.name.localeCompare(b.name))) {
+    const above = kept.findLast((other) => isBelow(each.here, other.here));
     if (above?.device === each.device) continue;
     if (above !== undefined) {
-      mounted.push({ path: each.real, match: 'contents', why: `another volume is mounted here; it is named apart` });
+      mounted.push({ path: each.here, match: 'contents', why: `another volume is mounted here; it is named apart` });
     }
     kept.push(each);
   }
   const out = [...leftOut, ...mounted];
-  return kept.map(({ name, role, real }) => ({
-    path: real,
+  return kept.map(({ name, role, here }) => ({
+    path: here,
     role,
     name,
     kind: 'directory',
     companions: [],
     leftOut: out
-      .filter(({ path }) => path !== real && isBelow(path, real) && innermost(kept, path) === real)
-      .map(({ path, match, why }) => ({ relative: relative(real, path), match, why })),
+      .filter(({ path }) => innermost(kept, path) === here)
+      .map(({ path, match, why }) => ({ relative: relative(here, path), match, why })),
   }));
 }
 
 /** The kept directory in which a path is looked for; for a mount point that is the one around it. */
 function innermost(kept: readonly Seen[], path: string): string | undefined {
-  return kept.findLast((each) => each.real !== path && isBelow(path, each.real))?.real;
+  return kept.findLast((each) => each.here !== path && isBelow(path, each.here))?.here;
 }
 
 function isBelow(path: string, directory: string): boolean {
   return path === directory || path.startsWith(directory === '/' ? '/' : `${directory}/`);
 }
 
-async function bytesOf(control: Control, paths: readonly RequiredPath[]): Promise<number> {
+async function bytesOf(control: Control, kept: readonly Seen[]): Promise<number> {
   // Exit 1 when a file vanishes meanwhile, as they do on a live instance; the sums are there all the same.
-  const result = await control.command(['du', '-sb', '--', ...paths.map(({ path }) => path)], sizeMs);
+  const result = await control.command(['du', '-sb', '--', ...new Set(kept.map(({ real }) => real))], sizeMs);
   const sizes = [...result.stdout.matchAll(/^(\d+)\t/gm)].map((found) => Number(found[1]));
   if (sizes.length === 0) {
     throw new StillpointError(
@@ -183,21 +222,32 @@ function factsOf(found: {
   readonly console: string;
 }): readonly (readonly [string, string])[] {
   const { name, version, product } = found.places.instance;
-  const databases = found.seen.filter((each) => each.name.includes('.database-')).map((each) => each.real);
+  const databases = found.seen.filter((each) => each.name.includes('.database-'));
   return [
     [`${name}.version`, version],
     [`${name}.product`, product],
     [`${name}.console`, found.console],
-    // A path holds no line end: `realpath` gave one a line.
-    [`${name}.databases`, databases.join('\n')],
+    // No path holds a line end: `realpath` gave one a line.
+    [`${name}.databases`, databases.map((each) => each.here).join('\n')],
+    // As the journal names them, in the same order.
+    [`${name}.sources`, databases.map((each) => each.path).join('\n')],
   ];
 }
 
 /** Databases of a point, by instance, from the facts that `locate` left in it. */
 export function databasesIn(facts: Readonly<Record<string, string>>): ReadonlyMap<string, readonly string[]> {
+  return listsIn(facts, '.databases');
+}
+
+/** The same databases by the directories that the instance's journal names. */
+export function sourcesIn(facts: Readonly<Record<string, string>>): ReadonlyMap<string, readonly string[]> {
+  return listsIn(facts, '.sources');
+}
+
+function listsIn(facts: Readonly<Record<string, string>>, key: string): ReadonlyMap<string, readonly string[]> {
   return new Map(
     Object.entries(facts)
-      .filter(([key]) => key.endsWith('.databases'))
-      .map(([key, value]) => [key.slice(0, -'.databases'.length), value.split('\n').filter((each) => each !== '')]),
+      .filter(([name]) => name.endsWith(key))
+      .map(([name, value]) => [name.slice(0, -key.length), value.split('\n').filter((each) => each !== '')]),
   );
 }

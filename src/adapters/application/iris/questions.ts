@@ -144,7 +144,7 @@ export function memberOf(host: string, instances: readonly Instance[]): MemberOb
     member: `${host}:${instances.map((each) => each.name).join('+')}`,
     role: order.find((role) => roles.includes(role)) ?? 'standalone',
     epoch: instances
-      .map((each, i) => `${each.name}=${roles[i] ?? `${each.memberType} ${each.mirrorStatus}`},${each.state}`)
+      .map((each, i) => `${each.name}=${roles[i] ?? `${each.memberType} ${each.mirrorStatus}`}`)
       .join(' '),
   };
 }

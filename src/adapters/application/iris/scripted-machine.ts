@@ -97,6 +97,8 @@ export class ScriptedMachine {
     };
     const host = {
       name: 'scripted',
+      exec,
+      pathHere: async (path: string) => path,
       stackOf: () => Promise.reject(new Error('no storage')),
       freeBytes: () => Promise.reject(new Error('no storage')),
     };

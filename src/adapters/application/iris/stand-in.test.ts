@@ -1,9 +1,15 @@
 /** The adapter against the stand-in: real processes, real files, a real M database below. It is no proof for a real IRIS. */
 import assert from 'node:assert/strict';
-import { open, readdir } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, open, readdir, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
-import { applicationContract, type ContractSubject, startHolder } from '../../../../test/contract/application.ts';
+import {
+  applicationContract,
+  type ContractSubject,
+  copyFiles,
+  startHolder,
+} from '../../../../test/contract/application.ts';
 import { Gtm } from '../../../../test/doubles/iris/gtm.ts';
 import {
   type InstanceOptions,
@@ -16,6 +22,7 @@ import type { HoldToken } from '../../../model/hold.ts';
 import type { Finding } from '../../../model/point.ts';
 import type { Exec } from '../../../platform/exec.ts';
 import type { Application } from '../../../ports/application.ts';
+import type { PlacedJournal } from '../../../ports/journals.ts';
 import { iris } from './application.ts';
 import { irisConfig } from './config.ts';
 
@@ -58,6 +65,8 @@ async function contractSubject(live: InstanceOptions): Promise<ContractSubject> 
     instances: [live.name],
     command: (live.version ?? '').startsWith('2015') ? 'ccontrol' : 'iris',
     verify: { instance: 'VERIFY' },
+    // The old release has no such argument, and says so in its class dictionary.
+    requireSuspendLimit: live.version === undefined,
   };
   const { directory } = standIn.database(live.name, 'USER');
   return {
@@ -71,7 +80,9 @@ async function contractSubject(live: InstanceOptions): Promise<ContractSubject> 
       return text.split('\n').flatMap((line) => (/^\d+$/.test(line) ? [Number(line)] : []));
     },
     async damage(copy) {
-      const file = await open(join(copy.at(directory), 'IRIS.DAT'), 'r+');
+      const names = await readdir(copy.at(directory));
+      const data = names.find((name) => name.endsWith('.DAT')) ?? '';
+      const file = await open(join(copy.at(directory), data), 'r+');
       const { size } = await file.stat();
       // The header stays whole: a file that is no database any more would be too easy.
       const zeros = Buffer.alloc(4096 * 8, 0xa5);
@@ -233,6 +244,19 @@ describe('iris: against the stand-in', () => {
     await session.close();
   });
 
+  it('refuses a release that has no limit inside the engine', async (t) => {
+    if (why !== undefined) return t.skip(why);
+    await using old = await irisStandIn({ instances: [{ name: 'OLD', version: '2015.2.2.805.0', product: 'Cache' }] });
+    useCommandsOf(old);
+    try {
+      const session = await applicationFor({ instances: ['OLD'], command: 'ccontrol' }).openHold(newToken(), 20_000);
+      await assert.rejects(session.prepare(), /no WDSuspendLimit/);
+    } finally {
+      forget(old);
+    }
+    return undefined;
+  });
+
   test('somebody else’s freeze is refused, and stays', async (stand) => {
     const freeze = '##Class(Backup.General).ExternalFreeze()';
     assert.equal((await stand.run('iris', ['session', 'ONE', '-U%SYS', freeze])).exitCode, 5);
@@ -345,6 +369,136 @@ describe('iris: against the stand-in', () => {
     assert.deepEqual([thawed.thawed, thawed.heldThroughout], [true, true], thawed.said);
     await session.close();
     assert.ok(seen.includes('cat') && seen.includes('iris'));
+  });
+
+  test('a cold hold stops the instance, proves it, and starts it again', async (stand) => {
+    const token: HoldToken = { ...newToken(), way: 'stop' };
+    const application = applicationFor({ instances: ['TWO'] });
+    assert.equal((await application.status(token)).state, 'thawed');
+    const session = await application.openStop?.(token, 60_000);
+    assert.ok(session !== undefined);
+    await session.prepare();
+    const member = await session.observe();
+    const stopped = await session.freeze();
+    assert.equal(stopped.frozen, true, stopped.said);
+    assert.equal(stand.instance('TWO').status, 'down');
+    assert.equal((await session.ask()).frozen, true);
+    assert.deepEqual(await session.observe(), member);
+    assert.equal((await application.status(token)).state, 'frozen');
+    const started = await session.thaw();
+    assert.deepEqual([started.thawed, started.heldThroughout], [true, true], started.said);
+    assert.equal(stand.instance('TWO').status, 'running');
+    assert.equal((await session.ask()).frozen, false);
+    await session.close();
+    assert.equal((await application.status(token)).state, 'thawed');
+  });
+
+  test('an instance that a dead run stopped is started by its token; one that somebody stopped on purpose is not', async (stand) => {
+    const token: HoldToken = { ...newToken(), way: 'stop' };
+    const session = await applicationFor({}).openStop?.(token, 60_000);
+    await session?.prepare();
+    assert.equal((await session?.freeze())?.frozen, true);
+    const stranger = applicationFor({});
+    for (let turn = 0; turn < 3; turn += 1) {
+      if ((await stranger.thaw(token)).thawed) break;
+    }
+    assert.deepEqual(
+      ['ONE', 'TWO'].map((name) => stand.instance(name).status),
+      ['running', 'running'],
+    );
+    assert.equal((await stand.run('iris', ['stop', 'TWO', 'quietly'])).exitCode, 0);
+    assert.equal((await stranger.thaw(token)).thawed, true);
+    assert.equal(stand.instance('TWO').status, 'down', 'the run is over');
+    await stand.run('iris', ['start', 'TWO', 'quietly']);
+  });
+
+  it('rolls a copy forward through shipped journals, and no row is lost', async (t) => {
+    if (why !== undefined) return t.skip(why);
+    await using stand = await irisStandIn({
+      instances: [{ name: 'IRIS' }, { name: 'VERIFY', databases: [{ name: 'IRISSYS' }] }],
+    });
+    useCommandsOf(stand);
+    const base = await mkdtemp(join(tmpdir(), 'sp-roll-'));
+    t.after(() => rm(base, { recursive: true, force: true }));
+    try {
+      const gtm = new Gtm(stand.root);
+      const { directory } = stand.database('IRIS', 'USER');
+      const write = (row: number): void => void gtm.execute(directory, `set ^t(${row})=${row}`);
+      const application = applicationFor({ instances: ['IRIS'], verify: { instance: 'VERIFY' } });
+      const { journals } = application;
+      assert.ok(journals !== undefined);
+      for (let row = 1; row <= 5; row += 1) write(row);
+      const located = await application.locate(never);
+      const session = await application.openHold(newToken(), 20_000);
+      await session.prepare();
+      const frozen = await session.freeze();
+      assert.equal(frozen.frozen, true, frozen.said);
+      await copyFiles(located, join(base, 'files'));
+      await session.thaw();
+      await session.close();
+      const start = frozen.starts?.[0];
+      for (let row = 6; row <= 9; row += 1) write(row);
+      await journals.switch(never);
+      write(10);
+      const files = await journals.list(never);
+      assert.equal(files.at(-1)?.end, undefined, 'the current one has no end');
+      const closed = files.filter((file) => file.end !== undefined);
+      for (const [i, file] of closed.entries()) if (i > 0) assert.equal(closed[i - 1]?.end, file.begin);
+      const from = closed.findIndex((file) => file.name === start?.file);
+      assert.ok(from !== -1, 'the freeze names a file of the list');
+      const needed = await journals.needed(never);
+      assert.ok(needed.some(({ name }) => name === files.at(-1)?.name));
+      const current = files.at(-1);
+      if (current !== undefined) await assert.rejects(journals.remove(current), /is not removed/);
+      const placed: PlacedJournal[] = [];
+      for (const file of closed.slice(from)) {
+        await mkdir(join(base, file.name));
+        const at = join(base, file.name, file.name);
+        await copyFile(file.path, at);
+        placed.push({ file, at });
+      }
+      const copy = {
+        at: (original: string) => join(base, 'files', original),
+        required: located.paths,
+        facts: located.facts,
+        scratch: base,
+      };
+      await assert.rejects(journals.rollForward(copy, placed, { kind: 'time', at: '2026-01-01T00:00:00Z' }, never), {
+        code: 'method-unsupported',
+      });
+      const findings = await journals.rollForward(copy, placed, { kind: 'latest' }, never);
+      assert.equal(findings[0]?.severity, 'info');
+      const at = copy.at(directory);
+      assert.equal(gtm.adopt(at).code, 0);
+      const { text } = gtm.execute(at, 'set n="" for  set n=$order(^t(n)) quit:n=""  write n,!');
+      assert.deepEqual(
+        text.split('\n').filter((line) => /^\d+$/.test(line)),
+        ['1', '2', '3', '4', '5', '6', '7', '8', '9'],
+      );
+    } finally {
+      forget(stand);
+    }
+    return undefined;
+  });
+
+  test('the primary of a mirror is not stopped', async (stand) => {
+    const mirror = {
+      name: 'M',
+      memberType: 'Failover',
+      status: 'PRIMARY',
+      memberStatus: 'Primary',
+      members: [],
+      noFailover: false,
+    };
+    stand.change('ONE', (instance) => {
+      instance.mirror = { ...mirror, failoverReady: { ready: true, reason: '' } };
+    });
+    const session = await applicationFor({ instances: ['ONE'] }).openStop?.({ ...newToken(), way: 'stop' }, 60_000);
+    await assert.rejects(session?.prepare() ?? Promise.resolve(), { code: 'role-unsuitable' });
+    stand.change('ONE', (instance) => {
+      instance.mirror = undefined;
+    });
+    assert.equal(stand.instance('ONE').status, 'running');
   });
 
   test('finds the instances of the machine', async () => {

@@ -1,5 +1,5 @@
 import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 import { messageOf } from '../../../model/errors.ts';
 import type { Finding } from '../../../model/point.ts';
 import type { Copy } from '../../../ports/application.ts';
@@ -35,6 +35,12 @@ export async function* verify(control: Control, copy: Copy, signal: AbortSignal)
   const objection = await unfit(control, settings.instance, signal);
   if (objection !== undefined) {
     yield { severity: 'error', check: 'integrity', said: objection };
+    return;
+  }
+  for (const directory of at) {
+    if ((await control.has(dirname(directory), basename(directory))) === true) continue;
+    const said = `nothing was asked of the databases: the machine of ${settings.instance} does not see the copy ${directory}`;
+    yield { severity: 'warning', check: 'integrity', said };
     return;
   }
   yield* await integrity(control, settings.instance, settings.partial, at, signal);
@@ -89,7 +95,7 @@ async function window(copy: Copy, instance: string): Promise<readonly Finding[]>
 }
 
 /** Why the instance must not be used: a mirror member could take a copy for its own database. */
-async function unfit(control: Control, name: string, signal: AbortSignal): Promise<string | undefined> {
+export async function unfit(control: Control, name: string, signal: AbortSignal): Promise<string | undefined> {
   const live = (await control.wanted(signal)).map((each) => each.name.toUpperCase());
   if (live.includes(name.toUpperCase()))
     return `${name} is backed up itself: a copy must be checked on another instance`;
