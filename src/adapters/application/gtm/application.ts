@@ -4,6 +4,7 @@ import type { FreezeStatus, HoldToken, ThawAnswer } from '../../../model/hold.ts
 import type { Finding } from '../../../model/point.ts';
 import type { Application, Copy, HoldSession, Located } from '../../../ports/application.ts';
 import type { ApplicationModule, Platform } from '../../../ports/module.ts';
+import type { Journals } from '../../../ports/journals.ts';
 import type { OnlineBackup } from '../../../ports/online.ts';
 import { adopt } from './adopt.ts';
 import { check } from './check.ts';
@@ -11,6 +12,7 @@ import { gtmConfig, type GtmConfig } from './config.ts';
 import { discover } from './discover.ts';
 import { Gtm } from './engine.ts';
 import { GtmHold } from './hold.ts';
+import { GtmJournals } from './journals.ts';
 import { locate, regionsOf } from './locate.ts';
 import { GtmOnline } from './online.ts';
 import { openFilesOfOthers } from './processes.ts';
@@ -26,6 +28,7 @@ const thawMs = 9_000;
 export class GtmApplication implements Application {
   readonly engine = 'gtm';
   readonly online: OnlineBackup;
+  readonly journals: Journals;
   readonly #config: GtmConfig;
   readonly #platform: Platform;
 
@@ -33,6 +36,7 @@ export class GtmApplication implements Application {
     this.#config = config;
     this.#platform = platform;
     this.online = new GtmOnline(config, platform);
+    this.journals = new GtmJournals(config, platform);
   }
 
   #recordFile(token: HoldToken): RecordFile {

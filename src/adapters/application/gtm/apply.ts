@@ -10,7 +10,7 @@ import { type CopyFiles, filesOf, isolatedGtm, makeGlobalDirectory } from './cop
 import { type Answer, complaintOf, type Gtm, has, wentWell } from './engine.ts';
 import { mark } from './marks.ts';
 import { parseStreamHead, parseUnchanged, type StreamHead, streamHeadBytes, type Unchanged } from './parse-backup.ts';
-import type { Region } from './parse.ts';
+import { parseFileHeader, type Region } from './parse.ts';
 
 /** Streams of a full that are not the engine's: what `mupip restore` does not bring back. */
 export const globalDirectoryStream = 'global-directory';
@@ -143,9 +143,12 @@ async function closeDirty(work: Work, region: Region, piece: Piece, since: strin
   if (since === undefined) throw misfit(`nothing is known of when region ${region.name} was marked`);
   const ask = async (args: readonly string[], mnemonic: string): Promise<void> =>
     succeeded(await gtm.mupip(args, { limitMs: quickMs, signal }), mnemonic, region.name);
-  // Not `disable`: that opens the journal that the header names, the living one.
+  const { journaled } = parseFileHeader(
+    (await gtm.mupip(['dumpfhead', '-file', region.file], { limitMs: quickMs, signal })).text,
+  );
   await ask(rundownArguments(region.file), 'MUFILRNDWNSUC');
-  await ask(['set', '-file', region.file, '-journal=off'], 'JNLSTATE');
+  // Not `disable`: that opens the journal that the header names, the living one.
+  if (journaled) await ask(['set', '-file', region.file, '-journal=off'], 'JNLSTATE');
   if (piece.kind === 'unchanged') {
     if (piece.unchanged.at === BigInt(since)) return;
     throw misfit(`region ${region.name} was marked at ${since}, the level was made at ${mark(piece.unchanged.at)}`);

@@ -7,6 +7,7 @@ import { Readable } from 'node:stream';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { Moment } from '../../../model/time.ts';
 import type { RunningProcess } from '../../../platform/exec.ts';
+import { identify, killExactly, type ProcessIdentity } from '../../../platform/process.ts';
 import type { Platform } from '../../../ports/module.ts';
 import type { OnlineStream } from '../../../ports/online.ts';
 import { environmentOf, mupipArgv } from './commands.ts';
@@ -14,7 +15,8 @@ import type { Gtm } from './engine.ts';
 import { type BackupOutput, parseBackup, unchangedText } from './parse-backup.ts';
 import { parseMessages, type Region } from './parse.ts';
 
-const stopMs = 2_000;
+/** mupip ends within milliseconds of a TERM. A KILL leaves shared memory behind that the next process must clear away. */
+const stopMs = 5_000;
 /** From the last stream's end to that of mupip: it only removes its temporary files then. */
 const lastWordsMs = 60_000;
 const stallMs = 10 * 60_000;
@@ -22,18 +24,18 @@ const watchMs = 30_000;
 const everMs = 0x7fff_ffff;
 
 /**
- * Ends mupip's whole process group when its standard input closes while it is still there, which is what is left of us after a SIGKILL:
- * a mupip whose reader is gone would wait in its pipe for ever, and the engine would call every later backup a second one at the same
- * time. `$$` is mupip's own process id, by exec. $1: directory of temporary files, or empty.
+ * Ends mupip when its standard input closes while it is still there, which is what is left of us after a SIGKILL: a mupip whose reader is
+ * gone would wait in its pipe for ever, and the engine would call every later backup a second one at the same time. `$$` is mupip's own
+ * process id, by exec. Only that one gets the signal: the process that mupip forks for a pipe is a mupip too, and runs the database down
+ * a second time when it is told to end (CRITSEMFAIL), under the feet of the living. $1: directory of temporary files, or empty.
  */
 const watcher = `exec 3<&0 </dev/null
-( trap '' TERM
-  read -r none <&3
-  kill -0 $$ || exit 0
-  kill -TERM 0; sleep 2
+( read -r none <&3
+  kill -TERM $$ || exit 0
+  for i in 1 2 3 4 5 6 7 8 9 10; do kill -0 $$ || break; sleep 0.5; done
   [ -z "$1" ] || rm -rf -- "$1"
   kill -KILL 0 ) >/dev/null 2>&1 &
-exec 3<&-; shift; exec "$@" 2>&1`;
+exec 3<&- 4>&2; shift; exec "$@" 2>&1`;
 
 export interface BackupPlan {
   readonly gtm: Gtm;
@@ -79,6 +81,7 @@ export class BackupRun implements AsyncDisposable {
   readonly #temporary: string;
   readonly #ownTemporary: boolean;
   readonly #child: RunningProcess;
+  readonly #mupip: ProcessIdentity | undefined;
   readonly #ended: Promise<{ readonly exitedWell: boolean; readonly endMs: number }>;
   #exited = false;
   #text = '';
@@ -128,7 +131,10 @@ export class BackupRun implements AsyncDisposable {
       // Relative names in it work for the engine's user too, who may not walk down to it. And the shell's quoting never meets a path.
       cwd: plan.scratch,
       ...owner,
+      // Else the end of this process would send TERM to the whole group.
+      detached: true,
     });
+    this.#mupip = identify(this.#child.pid);
     this.#ended = this.#follow();
     plan.signal.addEventListener('abort', this.#onAbort, { once: true });
     if (plan.signal.aborted) this.#onAbort();
@@ -257,10 +263,13 @@ export class BackupRun implements AsyncDisposable {
   /** Waits for mupip's own end. Throws `command-failed` if that does not come. */
   async end(): Promise<BackupEnd> {
     const { clock } = this.#platform;
-    const late = Promise.withResolvers<undefined>();
-    const cancel = clock.after(lastWordsMs, () => late.resolve(undefined));
-    const ended = await Promise.race([this.#ended, late.promise]);
-    cancel();
+    const enough = new AbortController();
+    const late = clock.sleep(lastWordsMs, enough.signal).then(
+      () => undefined,
+      () => undefined,
+    );
+    const ended = await Promise.race([this.#ended, late]);
+    enough.abort();
     if (ended === undefined) {
       throw new StillpointError(
         'command-failed',
@@ -285,7 +294,7 @@ export class BackupRun implements AsyncDisposable {
     if (this.#exited) return;
     this.#stopped ??= why;
     const { clock } = this.#platform;
-    this.#child.kill('SIGTERM');
+    if (this.#mupip !== undefined) killExactly(this.#mupip, 'SIGTERM');
     const gone = await Promise.race([this.#ended.then(() => true), clock.sleep(stopMs).then(() => false)]);
     if (gone) return;
     this.#child.kill('SIGKILL');
@@ -294,8 +303,8 @@ export class BackupRun implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#plan.signal.removeEventListener('abort', this.#onAbort);
-    await this.#stop('it was ended');
     closeChannels(this.#channels);
+    await this.#stop('it was ended');
     // For a mupip that took no signal so far: the watcher stays with it.
     this.#child.closeInput();
     await this.#removeTemporary();

@@ -1,7 +1,9 @@
 import { createReadStream, statSync } from 'node:fs';
-import { copyFile } from 'node:fs/promises';
+import { copyFile, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
+import { finished } from 'node:stream/promises';
 import { StillpointError } from '../../../model/errors.ts';
 import type { JournalStart, Marks } from '../../../model/journal.ts';
 import type { Copy } from '../../../ports/application.ts';
@@ -18,13 +20,12 @@ import { applyLevel, globalDirectoryStream, modesStream } from './apply.ts';
 import { type BackupEnd, BackupRun, sameFile } from './backup-run.ts';
 import { stateArguments } from './commands.ts';
 import type { GtmConfig } from './config.ts';
-import { complaintOf, Gtm, has, type Limits, unreachable, wentWell } from './engine.ts';
+import { Gtm, type Limits, unreachable } from './engine.ts';
 import { chooseSince, mark, marksOf, type Since } from './marks.ts';
-import { type Counters, parseBackup, parseCounters } from './parse-backup.ts';
+import { type Counters, parseCounters } from './parse-backup.ts';
 import type { Region } from './parse.ts';
 
 const askMs = 15_000;
-const markMs = 60 * 60_000;
 
 /** `mupip backup -bytestream`, all regions in one command and so at one instant, while users work. */
 export class GtmOnline implements OnlineBackup {
@@ -95,26 +96,24 @@ export class GtmOnline implements OnlineBackup {
    * and leaves the bytestream mark of each region where the closing incremental finds it exactly.
    */
   async mark(signal: AbortSignal): Promise<Marks> {
-    const { gtm, regions, counters } = await seeLive(this.#config, this.#platform, { limitMs: askMs, signal });
-    const { qualifier, from } = chooseSince(counters, marksOf(counters, 'current'));
-    const names = regions.map((each) => each.name).join(',');
-    const targets = regions.map(() => '"| cat > /dev/null"').join(',');
-    const args = ['backup', '-bytestream', '-online', qualifier, names, targets];
-    const answer = await gtm.mupip(args, { limitMs: markMs, signal });
-    const { regions: done, succeeded } = parseBackup(answer.text);
-    const marks = regions.map((region) => {
-      const made = done.find((each) => sameFile(each.file, region.file));
-      // Unchanged since `from`: nothing can be older than that and not on disk.
-      return [region.name, made === undefined ? undefined : (made.range?.to ?? from[region.name])] as const;
-    });
-    const unknown = marks.filter(([, value]) => value === undefined);
-    if (!wentWell(answer) || !succeeded || unknown.length > 0) {
-      const hint = has(answer, 'BKUPRUNNING')
-        ? 'wait until the other backup has ended'
-        : 'see the operator log of GT.M';
-      throw new StillpointError('command-failed', `the database could not be marked: ${complaintOf(answer)}`, { hint });
+    const { counters } = await seeLive(this.#config, this.#platform, { limitMs: askMs, signal });
+    const scratch = await mkdtemp(join(tmpdir(), 'stillpoint-gtm-mark-'));
+    try {
+      await using run = await this.start({
+        level: 'incremental',
+        since: marksOf(counters, 'current'),
+        scratch,
+        signal,
+      });
+      for (const stream of run.streams) await finished(stream.open().resume());
+      const answer = await run.finish();
+      if (answer.finished) return answer.to;
+      throw new StillpointError('command-failed', `the database could not be marked: ${answer.said}`, {
+        hint: 'see the operator log of GT.M',
+      });
+    } finally {
+      await rm(scratch, { recursive: true, force: true });
     }
-    return Object.fromEntries(marks.map(([region, value]) => [region, mark(value ?? 0n)]));
   }
 
   async apply(level: AppliedLevel, copy: Copy, signal: AbortSignal): Promise<void> {
@@ -173,9 +172,9 @@ function answerOf(
     if (file !== undefined) starts.push({ part: name, file, position: mark(engine.to) });
   }
   const whole = Object.keys(to).length === about.regions.length && end.exitedWell && end.output.succeeded;
-  const finished = whole && !end.complaints.some((each) => /^%GTM-[EF]-/.test(each));
+  const sound = whole && !end.complaints.some((each) => /^%GTM-[EF]-/.test(each));
   return {
-    finished,
+    finished: sound,
     said: [...said, ...end.complaints, end.output.succeeded ? 'BACKUPSUCCESS' : 'no BACKUPSUCCESS'].join('; '),
     made: request.level,
     from,

@@ -1,0 +1,208 @@
+import { existsSync, realpathSync, statSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { StillpointError } from '../../../model/errors.ts';
+import type { JournalFile, RecoveryTarget } from '../../../model/journal.ts';
+import type { Finding } from '../../../model/point.ts';
+import type { Copy } from '../../../ports/application.ts';
+import type { JournalNeed, Journals, PlacedJournal } from '../../../ports/journals.ts';
+import type { Platform } from '../../../ports/module.ts';
+import { sameFile } from './backup-run.ts';
+import type { GtmConfig } from './config.ts';
+import { Gtm, has, unreachable, wentWell } from './engine.ts';
+import { readHeaders } from './headers.ts';
+import { mark } from './marks.ts';
+import {
+  type Acknowledged,
+  type JournalHeader,
+  parseBacklog,
+  parseReplicationFile,
+  type ReplicationFile,
+} from './parse-journal.ts';
+import type { RegionState } from './parse.ts';
+import { rollForward } from './roll-forward.ts';
+
+const limitMs = 60_000;
+/** Before-image or other journals of all regions, as the files that GT.M closes and renames when a new one begins. */
+export class GtmJournals implements Journals {
+  readonly #config: GtmConfig;
+  readonly #platform: Platform;
+
+  constructor(config: GtmConfig, platform: Platform) {
+    this.#config = config;
+    this.#platform = platform;
+  }
+
+  /** With times in UTC: GT.M prints and reads local time, which is ambiguous once a year. */
+  async #open(signal: AbortSignal): Promise<{ readonly gtm: Gtm; readonly states: readonly RegionState[] }> {
+    const local = await Gtm.open(this.#config, this.#platform, { limitMs, signal });
+    const gtm = local.at({ variables: { ...local.place.variables, TZ: 'UTC' } });
+    const names = (await gtm.regions({ limitMs, signal })).map((region) => region.name);
+    const { states } = await gtm.states({ limitMs, signal }, names);
+    return { gtm, states };
+  }
+
+  /** Files and headers of all regions; each in the order in which the files were written. */
+  async #survey(signal: AbortSignal): Promise<{ readonly gtm: Gtm; readonly seen: readonly Seen[] }> {
+    const { gtm, states } = await this.#open(signal);
+    const seen: Seen[] = [];
+    for (const state of states) {
+      const { journalFile } = state;
+      if (journalFile === undefined) continue;
+      const paths = await this.#generations(journalFile);
+      const headers = await readHeaders(gtm, paths, signal);
+      const mine = headers.filter((header) => sameFile(header.database, state.file));
+      const ordered = inOrder(mine).map((header) => ({
+        header,
+        region: state.region,
+        open: header.crash || (state.journal === 'on' && sameFile(header.file, journalFile)),
+      }));
+      seen.push(...ordered);
+    }
+    return { gtm, seen };
+  }
+
+  /** The current file and everything beside it, or in the configured directory, that bears its name and a suffix. */
+  async #generations(journalFile: string): Promise<readonly string[]> {
+    const base = basename(journalFile);
+    const directories = new Set([dirname(journalFile), this.#config.journalDirectory ?? dirname(journalFile)]);
+    const found: string[] = [];
+    for (const directory of directories) {
+      const names = existsSync(directory) ? await readdir(directory) : [];
+      found.push(
+        ...names.filter((name) => name === base || name.startsWith(`${base}_`)).map((name) => join(directory, name)),
+      );
+    }
+    return found.toSorted();
+  }
+
+  async list(signal: AbortSignal): Promise<readonly JournalFile[]> {
+    const { seen } = await this.#survey(signal);
+    return seen.flatMap((each) => {
+      const file = journalFileOf(each);
+      return file === undefined ? [] : [file];
+    });
+  }
+
+  /** All regions in one command: it locks all of them first, so all files end at one instant and no transaction is torn by it. */
+  async switch(signal: AbortSignal): Promise<void> {
+    const { gtm, states } = await this.#open(signal);
+    const on = states.filter((state) => state.journal === 'on');
+    if (on.length === 0) {
+      throw new StillpointError('method-unsupported', 'no region is journaled', {
+        hint: 'mupip set -region "*" -journal=enable,on,before',
+      });
+    }
+    for (const [kind, regions] of Map.groupBy(on, (state) => (state.beforeImages ? 'before' : 'nobefore'))) {
+      const names = regions.map((state) => state.region);
+      const args = ['set', '-region', names.join(','), `-journal=on,${kind}`];
+      const answer = await gtm.mupip(args, { limitMs, signal });
+      const begun = answer.messages.filter((each) => each.mnemonic === 'JNLCREATE').length;
+      if (!wentWell(answer) || !has(answer, 'JNLSTATE') || begun < names.length)
+        throw unreachable(`the journals of ${names.join(', ')} were not switched`, answer);
+    }
+  }
+
+  async needed(signal: AbortSignal): Promise<readonly JournalNeed[]> {
+    const { gtm, seen } = await this.#survey(signal);
+    const unsent = await this.#unacknowledged(gtm, signal);
+    const needs: JournalNeed[] = [];
+    for (const mine of Map.groupBy(seen, (each) => each.region).values()) {
+      const newest = mine.findLast((each) => !each.open);
+      for (const each of mine) {
+        const need = (why: string): number => needs.push({ name: basename(each.header.file), part: each.region, why });
+        if (each.open) need('the engine writes to it');
+        if (each === newest) need('undoing a transaction that was open at the last switch may go back into it');
+        if (!each.header.replicated) continue;
+        for (const { secondary, sequence } of unsent) {
+          // A closed file's end number is that of the first update after it.
+          if (each.open || each.header.endSequence > sequence)
+            need(`instance ${secondary} has acknowledged up to ${sequence - 1n}`);
+        }
+      }
+    }
+    return needs;
+  }
+
+  /** For each other instance the number of the first update that it may not have. */
+  async #unacknowledged(gtm: Gtm, signal: AbortSignal): Promise<readonly Acknowledged[]> {
+    const instance = this.#config.replicationInstance;
+    if (instance === undefined) return [];
+    const shown = await gtm.mupip(['replicate', '-editinstance', '-show', instance], { limitMs, signal });
+    const file = parseReplicationFile(shown.text);
+    if (file === undefined) throw unreachable('the replication instance file cannot be read', shown);
+    // Without a running source server it fails, and only the instance file knows.
+    const backlog = await gtm.mupip(['replicate', '-source', '-showbacklog'], { limitMs, signal });
+    return firstMissing(file, parseBacklog(backlog.text));
+  }
+
+  async remove(file: JournalFile): Promise<void> {
+    if (!existsSync(file.path)) return;
+    const { gtm, states } = await this.#open(AbortSignal.timeout(limitMs));
+    const current = states.find((state) => state.journalFile !== undefined && sameFile(state.journalFile, file.path));
+    const [header] = await readHeaders(gtm, [file.path], AbortSignal.timeout(limitMs));
+    // Names are used again: the file of that path must be the one that was meant.
+    if (current !== undefined || header === undefined || header.crash || mark(header.begin) !== file.begin) {
+      throw new StillpointError('engine-running', `journal file ${file.path} is not the closed file of ${file.begin}`, {
+        hint: 'see stillpoint journal status',
+      });
+    }
+    await rm(file.path, { force: true });
+  }
+
+  async rollForward(
+    copy: Copy,
+    files: readonly PlacedJournal[],
+    target: RecoveryTarget,
+    signal: AbortSignal,
+  ): Promise<readonly Finding[]> {
+    return rollForward(this.#config, this.#platform, { copy, files, target, signal });
+  }
+}
+
+interface Seen {
+  readonly header: JournalHeader;
+  readonly region: string;
+  readonly open: boolean;
+}
+
+function journalFileOf({ header, region, open }: Seen): JournalFile | undefined {
+  try {
+    return {
+      part: region,
+      name: basename(header.file),
+      path: realpathSync(header.file),
+      begin: mark(header.begin),
+      beganAt: header.created,
+      bytes: statSync(header.file).size,
+      ...(open ? {} : { end: mark(header.end), endedAt: header.updated }),
+    };
+  } catch {
+    return undefined; // Removed since it was read.
+  }
+}
+
+/** By their numbers. Files without a change begin and end at the same one, and come before the one that has it. */
+function inOrder(headers: readonly JournalHeader[]): readonly JournalHeader[] {
+  // `_9` before `_10`: several files of one second are counted.
+  const natural = new Intl.Collator('en', { numeric: true });
+  const difference = (a: string, b: string): number => Number(BigInt(a) - BigInt(b));
+  return headers.toSorted(
+    (a, b) => difference(a.begin, b.begin) || difference(a.end, b.end) || natural.compare(a.file, b.file),
+  );
+}
+
+/**
+ * An active source server knows what was acknowledged since it started; the instance file what the other had when it last connected. Both
+ * are at most what it has, so the greater counts. On an instance that only receives, nobody waits for what a passive server would send.
+ */
+export function firstMissing(file: ReplicationFile, acknowledged: readonly Acknowledged[]): readonly Acknowledged[] {
+  const missing = new Map<string, bigint>();
+  for (const { secondary, sequence } of acknowledged) missing.set(secondary, sequence + 1n);
+  for (const { secondary, connected } of file.slots) {
+    const known = missing.get(secondary);
+    if (known === undefined && (!file.rootPrimary || connected === 0n)) continue;
+    missing.set(secondary, known !== undefined && known > connected ? known : connected);
+  }
+  return [...missing].map(([secondary, sequence]) => ({ secondary, sequence }));
+}
