@@ -99,6 +99,9 @@ export function createdCode(regions: readonly string[]): string {
   return `for i=1:1:$length("${list}",",") set r=$piece("${list}",",",i) write "REGION",$char(9),r,$char(9),$$^%PEEKBYNAME("sgmnt_data.creation_time4",r),!`;
 }
 
+/** 1 on an instance that only replication may update. */
+export const updatesDisabledCode = 'write $$^%PEEKBYNAME("jnlpool_ctl_struct.upd_disabled"),!';
+
 export const versionCode = 'write $zversion,!';
 
 /** First of all commands on a copy: puts down what its header says about shared memory and semaphores that are not its own. */

@@ -122,8 +122,15 @@ export async function cleanFile(gtm: Gtm, region: Region, signal: AbortSignal): 
   }
   const steps: readonly (readonly [readonly string[], string])[] = [
     [rundownArguments(region.file), 'MUFILRNDWNSUC'],
-    ...(header.replicated ? [[['set', '-file', region.file, '-replication=off'], 'REPLSTATE'] as const] : []),
-    ...(header.journaled ? [[['set', '-file', region.file, '-journal=disable'], 'JNLSTATE'] as const] : []),
+    // In one command: -replication=off alone begins a new journal, at the absolute path of the living one.
+    ...(header.journaled || header.replicated
+      ? [
+          [
+            ['set', '-file', region.file, ...(header.replicated ? ['-replication=off'] : []), '-journal=disable'],
+            'JNLSTATE',
+          ] as const,
+        ]
+      : []),
   ];
   for (const [args, expected] of steps) {
     const answer = await gtm.mupip(args, limits);

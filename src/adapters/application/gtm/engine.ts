@@ -12,6 +12,7 @@ import {
   mumpsArgv,
   mupipArgv,
   stateArguments,
+  updatesDisabledCode,
   versionCode,
   type Argv,
   type GtmPlace,
@@ -175,6 +176,20 @@ export class Gtm {
     const created = parseCreated(answer.stdout);
     if (!wentWell(answer) || created.size < regions.length) throw unreachable('the databases cannot be opened', answer);
     return created;
+  }
+
+  /**
+   * Which side of a replicated pair this instance is: whether the journal pool lets users update. `standalone` when replication is off
+   * or nobody runs it. Throws `database-unreachable`.
+   */
+  async role(states: readonly RegionState[], limits: Limits): Promise<'standalone' | 'primary' | 'replica'> {
+    if (!states.some((state) => state.replication === 'ON')) return 'standalone';
+    const answer = await this.xecute(updatesDisabledCode, limits);
+    const said = answer.stdout.trim();
+    if (wentWell(answer) && said === '0') return 'primary';
+    if (wentWell(answer) && said === '1') return 'replica';
+    if (has(answer, 'ZPEEKNORPLINFO') || answer.text.includes('ZPEEKNORPLINFO')) return 'standalone';
+    throw unreachable('the side of replication cannot be read', answer);
   }
 
   async version(limits: Limits): Promise<string> {

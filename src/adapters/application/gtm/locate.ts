@@ -37,7 +37,7 @@ export async function locate(config: GtmConfig, platform: Platform, signal: Abor
   const owner = statSync(regions[0]?.file ?? globalDirectory);
   return {
     version,
-    member: memberOf(platform.host.name, regions, states),
+    member: memberOf(platform.host.name, regions, await gtm.role(states, { limitMs, signal })),
     holdKind: 'writes-stopped',
     paths: [
       ...regions.map((region) => path(region.file, 'data', region.name)),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, open, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, rm, stat } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -234,5 +234,41 @@ describe('gtm: copies', { skip: whyNoGtm() ?? false }, () => {
     await file.close();
     const errors = errorsIn(await findingsOf(db.application().verify(copy, never)));
     assert.ok(errors.some((each) => each.check === 'start'));
+  });
+
+  it('takes replication out of a copy of a replica, and touches no journal of the living one', async (t) => {
+    const db = await database(t, { regions: 2, freeze: 'online' });
+    const replicationInstance = join(db.directory, 'r.repl');
+    const pair = db.gtm.at({ replicationInstance });
+    const source = ['replicate', '-source'];
+    await pair.mupip(['replicate', '-instance_create', '-name=HERE'], limits);
+    await pair.mupip(['set', '-region', '*', '-replication=on', '-journal=enable,on,before'], limits);
+    const log = `-log=${join(db.directory, 'source.log')}`;
+    const server = [...source, '-start', '-passive', '-instsecondary=THERE', '-buffsize=1048576', log];
+    const application = db.application({ replicationInstance });
+    assert.equal((await application.locate(never)).member.role, 'standalone', 'nobody runs the replication');
+    try {
+      for (const [side, role] of [
+        ['-rootprimary', 'primary'],
+        ['-updnotok', 'replica'],
+      ] as const) {
+        const started = await pair.mupip([...server, side], limits);
+        assert.equal((await application.locate(never)).member.role, role, started.text);
+        if (role === 'primary') {
+          assert.ok(wentWell(await pair.xecute('set ^a=7,^b=7', limits)));
+          await pair.mupip([...source, '-shutdown', '-timeout=0'], limits);
+        }
+      }
+      const { copy } = await takeCopy(t, db);
+      const names = await readdir(db.directory);
+      assert.deepEqual(errorsIn(await findingsOf(application.verify(copy, never))), []);
+      await application.adopt?.(copy);
+      assert.deepEqual(errorsIn(await findingsOf(application.verify(copy, never))), []);
+      assert.deepEqual(await readdir(db.directory), names);
+      const { text } = await db.gtm.mupip(['dumpfhead', '-file', copy.at(db.files[0] ?? '')], limits);
+      assert.equal(parseFileHeader(text).replicated, false);
+    } finally {
+      await pair.mupip([...source, '-shutdown', '-timeout=0'], limits);
+    }
   });
 });
