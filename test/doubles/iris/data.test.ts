@@ -453,6 +453,8 @@ describe('iris stand-in: online backup', { skip }, () => {
     await using standIn = await made();
     await write(standIn, 'USER', 100);
     await script(standIn, 'IRIS', 'do CLRINC^DBACK("QUIET")');
+    // These reach the file itself, so that the copy is older and newer than the cleared bitmaps at once.
+    await write(standIn, 'USER', 50);
     const writer = await standIn.startWriter('IRIS', 'USER');
     const copy = join(standIn.root, 'dirty');
     cpSync(join(directory(standIn, 'USER'), 'IRIS.DAT'), join(copy, 'IRIS.DAT'));

@@ -93,23 +93,40 @@ describe('iris stand-in: freeze and thaw', { skip }, () => {
   it('blocks writers and logins after ExternalFreezeTimeOut, and lets only a thaw through', async () => {
     await using standIn = await irisStandIn(one({ secondMs: 50 }));
     const log = join(standIn.root, 'freeze.log');
-    const writer = await standIn.startWriter('IRIS');
+    // So slow that it never runs out of buffers: only the limit can stop it.
+    const writer = await standIn.startWriter('IRIS', 'USER', 0.02);
     assert.equal((await call(standIn, 'ExternalFreeze', freezeArguments(log, 10))).exitCode, 5);
     await until(() => standIn.instance('IRIS').freeze?.blocked === true);
-    let stuck = -1;
-    await until(() => {
-      const now = writer.acknowledged();
-      const still = now === stuck;
-      stuck = now;
-      return still;
-    });
+    await systemClock.sleep(300);
+    const stuck = writer.acknowledged();
+    await systemClock.sleep(700);
+    assert.equal(writer.acknowledged(), stuck);
     const hanging = await call(standIn, 'IsWDSuspendedExt', '', 1500);
     assert.equal(hanging.timedOut, true);
     assert.equal(writer.acknowledged(), stuck);
     assert.equal((await call(standIn, 'ExternalThaw', `"${log}"`)).exitCode, 5);
     assert.match(readFileSync(log, 'utf8'), /ExternalThaw: System resumed\n$/);
-    await until(() => writer.acknowledged() > stuck + 20);
+    await until(() => writer.acknowledged() > stuck + 5);
     assert.equal((await call(standIn, 'IsWDSuspendedExt')).exitCode, 3);
+  });
+
+  it('blocks a writer that runs out of buffers, and stays frozen', async () => {
+    await using standIn = await irisStandIn(one());
+    const writer = await standIn.startWriter('IRIS', 'USER', 0);
+    await call(standIn, 'ExternalFreeze');
+    const file = join(standIn.database('IRIS', 'USER').directory, 'IRIS.DAT');
+    const [before, first] = [digest(file), writer.acknowledged()];
+    let last = -1;
+    for (let turns = 0; writer.acknowledged() !== last; turns += 1) {
+      assert.ok(turns < 60, 'it is still writing');
+      last = writer.acknowledged();
+      await systemClock.sleep(500);
+    }
+    assert.ok(last > first);
+    assert.equal(digest(file), before);
+    assert.equal((await call(standIn, 'IsWDSuspendedExt')).exitCode, 5);
+    assert.equal((await call(standIn, 'ExternalThaw')).exitCode, 5);
+    await until(() => writer.acknowledged() > last + 20);
   });
 
   it('resumes by itself at WDSuspendLimit, and a later thaw finds it so', async () => {

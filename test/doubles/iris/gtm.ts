@@ -170,7 +170,7 @@ export class Gtm {
       ['semid', '-s'],
     ] as const) {
       const id = new RegExp(`sgmnt_data\\.${kind}"\\)=(-?\\d+)`).exec(header)?.[1];
-      if (id !== undefined && Number(id) >= 0) spawnSync('ipcrm', [flag, id], { timeout: 5000 });
+      if (id !== undefined && Number(id) >= 0) spawnSync('/usr/bin/ipcrm', [flag, id], { timeout: 5000 });
     }
   }
 
