@@ -1,16 +1,22 @@
-import { existsSync } from 'node:fs';
 import { appendFile, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { Readable } from 'node:stream';
 import { StillpointError } from '../../src/model/errors.ts';
 import type { JournalStart, Marks } from '../../src/model/journal.ts';
 import type { Level } from '../../src/model/point.ts';
+import { identify } from '../../src/platform/process.ts';
 import type { Clock } from '../../src/platform/clock.ts';
 import type { Copy } from '../../src/ports/application.ts';
 import type { AppliedLevel, OnlineAnswer, OnlineBackup, OnlineRequest, OnlineRun } from '../../src/ports/online.ts';
 import { fileOf, locked, marksOf, partsOf, recordBytes, startsOf, toyFiles, type ToyConfig } from './toy-files.ts';
 
 const headBytes = 64;
+
+/** A backup of the toy ends with the process that it runs in. */
+export async function isBackingUp(directory: string): Promise<boolean> {
+  const pid = await readFile(join(directory, toyFiles.backup), 'utf8').catch(() => '');
+  return pid !== '' && identify(Number(pid)) !== undefined;
+}
 
 /** The toy's own backup: a stream a part, `<level> <from row> <to row>` and then the rows. It copies while others write. */
 export class ToyOnline implements OnlineBackup {
@@ -29,14 +35,14 @@ export class ToyOnline implements OnlineBackup {
   async start(request: OnlineRequest): Promise<OnlineRun> {
     const { directory, fault } = this.#config;
     const busy = join(directory, toyFiles.backup);
-    if (fault === 'will-not-start' || existsSync(busy))
+    if (fault === 'will-not-start' || (await isBackingUp(directory)))
       throw new StillpointError('command-failed', 'the toy does not start a backup', { hint: 'look at backup.toy' });
     if (request.level !== 'full' && request.since === undefined)
       throw new StillpointError('level-misfit', 'a level without marks', { hint: 'make a full' });
     const made: Level = fault === 'full-instead' ? 'full' : request.level;
     const began = this.#clock.now();
     const state = await locked(directory, async () => {
-      await writeFile(busy, request.level, { flag: 'wx' });
+      await writeFile(busy, String(process.pid));
       return { to: await marksOf(this.#config), starts: await startsOf(this.#config) };
     });
     await writeFile(join(request.scratch, 'staged'), 'the toy at work');

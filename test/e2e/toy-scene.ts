@@ -1,8 +1,10 @@
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { localHost } from '../../src/adapters/host/local/host.ts';
 import { copy } from '../../src/adapters/snapshot/copy/provider.ts';
+import { LocalStore } from '../../src/adapters/store/local/store.ts';
 import { openCatalog } from '../../src/catalog/catalog.ts';
 import type { Environment, Workload } from '../../src/flows/environment.ts';
 import type { FaultPoint } from '../../src/flows/flow.ts';
@@ -19,6 +21,7 @@ import type { Repository } from '../../src/repository/api.ts';
 import { initRepository, openRepository } from '../../src/repository/repository.ts';
 import { MemoryStore } from '../doubles/memory-store.ts';
 import { toy } from '../doubles/toy-application.ts';
+import { isBackingUp } from '../doubles/toy-online.ts';
 import { beginJournals, encodeRow, fileOf, toyFiles, type ToyConfig } from '../doubles/toy-files.ts';
 
 export const never = new AbortController().signal;
@@ -39,6 +42,8 @@ export interface Scene extends AsyncDisposable {
 }
 
 export interface SceneOptions {
+  /** Where an earlier scene was, that was killed; or where one shall outlive its process. Not removed at the end. */
+  readonly home?: string;
   readonly fault?: Fault;
   /** One file of rows each; the first begins with row 1, the others empty. */
   readonly parts?: readonly string[];
@@ -52,16 +57,19 @@ export interface SceneOptions {
 }
 
 export async function scene(options: SceneOptions = {}): Promise<Scene> {
-  const home = await mkdtemp(join(tmpdir(), 'sp-scene-'));
+  const home = options.home ?? (await mkdtemp(join(tmpdir(), 'sp-scene-')));
   const data = join(home, 'data');
   const state = join(home, 'state');
-  await mkdir(data);
-  await mkdir(state, { mode: 0o711 });
   const parts = options.parts ?? ['rows'];
-  for (const part of parts) await writeFile(fileOf(data, part), part === parts[0] ? encodeRow(1) : '');
-  if (options.journal === true) {
-    await mkdir(join(data, toyFiles.journal));
-    await beginJournals(data, parts);
+  const isNew = !existsSync(data);
+  if (isNew) {
+    await mkdir(data);
+    await mkdir(state, { mode: 0o711 });
+    for (const part of parts) await writeFile(fileOf(data, part), part === parts[0] ? encodeRow(1) : '');
+    if (options.journal === true) {
+      await mkdir(join(data, toyFiles.journal));
+      await beginJournals(data, parts);
+    }
   }
   const platform = {
     exec: systemExec,
@@ -79,7 +87,8 @@ export async function scene(options: SceneOptions = {}): Promise<Scene> {
   const { application, config: settings } = engine(options.fault ?? 'none');
   const real = copy.create(copy.config.parse({}), platform);
   const provider = options.provider?.(real) ?? real;
-  const store = new MemoryStore();
+  const memory = new MemoryStore();
+  const store = options.home === undefined ? memory : new LocalStore(join(home, 'repository'));
   const deps = {
     clock: systemClock,
     log: silent,
@@ -87,7 +96,7 @@ export async function scene(options: SceneOptions = {}): Promise<Scene> {
     pid: process.pid,
     isProcessAlive: (pid: number) => identify(pid) !== undefined,
   };
-  await initRepository(store, 'password', { ...deps, keyCost: { N: 1024, r: 8, p: 1 } });
+  if (isNew) await initRepository(store, 'password', { ...deps, keyCost: { N: 1024, r: 8, p: 1 } });
   const repository = await openRepository(store, 'password', deps);
   const catalog = await openCatalog(state);
   const fault: FaultPoint = async (transition) => await options.at?.(transition, data);
@@ -130,13 +139,13 @@ export async function scene(options: SceneOptions = {}): Promise<Scene> {
     workload,
     environment,
     repository,
-    store,
+    store: memory,
     faulty: (worse) => {
       const { application: faulty, config } = engine(worse);
       return { ...workload, application: faulty, applicationSpec: { kind: 'toy', config } };
     },
     left: async () => [
-      ...(await files(data)).filter((name) => name === toyFiles.backup),
+      ...((await isBackingUp(data)) ? [toyFiles.backup] : []),
       ...(await files(join(state, 'staging'))),
       ...(await files(join(state, 'work'))),
       ...(await files(join(state, 'drill'))),
@@ -147,7 +156,7 @@ export async function scene(options: SceneOptions = {}): Promise<Scene> {
     async [Symbol.asyncDispose]() {
       catalog.close();
       await repository.close();
-      await rm(home, { recursive: true, force: true });
+      if (options.home === undefined) await rm(home, { recursive: true, force: true });
     },
   };
 }
