@@ -12,7 +12,7 @@ import { parseAnswers } from './parse.ts';
 import type { Instance } from './parse-instances.ts';
 import { journalChains, parseJournalName, parseJournalStats, partOf } from './parse-journal.ts';
 import { parseJournalRestore } from './parse-verify.ts';
-import { absolute, placesOf } from './places.ts';
+import { journalDirectories, placesOf } from './places.ts';
 import { unfit } from './verify.ts';
 
 const switchMs = 60_000;
@@ -48,10 +48,7 @@ export class IrisJournals implements Journals {
   }
 
   async #directories(instance: Instance): Promise<readonly string[]> {
-    const { cpf, manager } = await placesOf(this.#control, instance);
-    const named = [cpf.currentJournalDirectory, cpf.alternateJournalDirectory].filter((each) => each !== '');
-    const all = (named.length === 0 ? ['journal'] : named).map((each) => absolute(each, manager));
-    return [...new Set(all)];
+    return journalDirectories(await placesOf(this.#control, instance));
   }
 
   async #statsIn(directory: string): Promise<ReturnType<typeof parseJournalStats>> {

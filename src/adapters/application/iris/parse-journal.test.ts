@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { journalChains, parseJournalName, parseJournalStats, partOf } from './parse-journal.ts';
+import { journalChains, lastOwn, parseJournalName, parseJournalStats, partOf } from './parse-journal.ts';
 
 describe('iris: names of journal files', () => {
   it('reads own, prefixed, mirrored and compressed ones', () => {
@@ -23,6 +23,19 @@ describe('iris: names of journal files', () => {
     assert.equal(partOf('IRIS', 'nonsense'), 'IRIS');
   });
 
+  it('knows the newest of the own ones', () => {
+    const names = [
+      '20240102.001',
+      '20240101.009',
+      '20240102.010',
+      '20240102.002z',
+      'MIRROR-M-20250101.001',
+      'journal.log',
+    ];
+    assert.equal(lastOwn(names), '20240102.010');
+    assert.equal(lastOwn([]), undefined);
+  });
+
   it('never throws', () => {
     fc.assert(fc.property(fc.string(), (text) => void journalChains('I', parseJournalStats(text), text)));
   });
@@ -42,7 +55,7 @@ describe('iris: chains of journal files', () => {
         stat('20240102.004', 4000),
         stat('20240104.002', 5000, 0),
         stat('MIRROR-M-20240101.001', 1500),
-        stat('journal.log', 1),
+        stat('journal.log', 10),
         'nonsense',
         '',
       ].join('\n'),

@@ -25,6 +25,15 @@ export function partOf(instance: string, file: string): string {
   return mirror === undefined ? instance : `${instance}:${mirror}`;
 }
 
+/** The newest of an instance's own files, by the names in a listing. */
+export function lastOwn(names: readonly string[]): string | undefined {
+  return names
+    .flatMap((each) => parseJournalName(each) ?? [])
+    .filter((each) => each.mirror === undefined)
+    .toSorted((a, b) => a.date.localeCompare(b.date) || a.number - b.number)
+    .at(-1)?.name;
+}
+
 /** A file as the directory shows it. Times are seconds since 1970; `born` 0 where the file system does not keep it. */
 export interface JournalStat {
   readonly directory: string;

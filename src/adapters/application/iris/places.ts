@@ -48,6 +48,13 @@ export function absolute(directory: string, manager: string): string {
   return isAbsolute(directory) ? directory : join(manager, directory);
 }
 
+/** Where the instance keeps its journal files; below the manager's directory unless the CPF says otherwise. */
+export function journalDirectories({ cpf, manager }: Places): readonly string[] {
+  const named = [cpf.currentJournalDirectory, cpf.alternateJournalDirectory].filter((each) => each !== '');
+  const all = (named.length === 0 ? ['journal'] : named).map((each) => absolute(each, manager));
+  return [...new Set(all)];
+}
+
 /** One log a hold and instance: what stands in it was written under this hold, and a file that is not there means a hold that never came here. */
 export function logName(runId: string, instance: string): string {
   return `stillpoint-${runId.replace(/[^A-Za-z0-9_.-]/g, '_')}-${instance}.log`;

@@ -382,6 +382,8 @@ describe('iris: against the stand-in', () => {
     const stopped = await session.freeze();
     assert.equal(stopped.frozen, true, stopped.said);
     assert.equal(stand.instance('TWO').status, 'down');
+    const files = stand.instance('TWO').journal.files;
+    assert.deepEqual(stopped.starts, [{ part: 'TWO', file: files.at(-1)?.name, position: '' }]);
     assert.equal((await session.ask()).frozen, true);
     assert.deepEqual(await session.observe(), member);
     assert.equal((await application.status(token)).state, 'frozen');

@@ -1,11 +1,13 @@
 import { join } from 'node:path';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { CommandSpan, FreezeAnswer, HoldToken, MemberObservation, ThawAnswer } from '../../../model/hold.ts';
+import type { JournalStart } from '../../../model/journal.ts';
 import type { HoldSession } from '../../../ports/application.ts';
 import type { Control } from './control.ts';
 import { roleOf } from './parse.ts';
 import type { Instance } from './parse-instances.ts';
-import { logDirectoryOf, logName } from './places.ts';
+import { journalDirectories, logDirectoryOf, logName, placesOf } from './places.ts';
+import { lastOwn } from './parse-journal.ts';
 import { assertFit, memberOf } from './questions.ts';
 
 const pollMs = 200;
@@ -16,6 +18,7 @@ const stopShare = 0.8;
 export interface StopTarget {
   readonly name: string;
   readonly mark: string;
+  readonly journals: readonly string[];
 }
 
 export interface Started {
@@ -87,10 +90,13 @@ export class IrisStop implements HoldSession {
       );
     }
     this.#before = instances;
-    this.#targets = instances.map((each) => ({
-      name: each.name,
-      mark: join(logDirectoryOf(this.#control, each), logName(this.#token.runId, each.name)),
-    }));
+    this.#targets = await Promise.all(
+      instances.map(async (each) => ({
+        name: each.name,
+        mark: join(logDirectoryOf(this.#control, each), logName(this.#token.runId, each.name)),
+        journals: journalDirectories(await placesOf(this.#control, each)),
+      })),
+    );
     for (const { mark } of this.#targets) {
       const result = await this.#control.command(['touch', '--', mark]);
       if (result.exitCode === 0) continue;
@@ -122,7 +128,7 @@ export class IrisStop implements HoldSession {
         if (mine.every((each) => each.state === 'down')) {
           this.#stopped = mine;
           this.#state = 'stopped';
-          return this.#say(true, said, spans());
+          return { ...this.#say(true, said, spans()), starts: await this.#starts() };
         }
         if (clock.monoMs() - beganMs >= this.#budgetMs * stopShare) break;
         await clock.sleep(pollMs);
@@ -132,6 +138,17 @@ export class IrisStop implements HoldSession {
     }
     this.#state = 'failed';
     return this.#say(false, `not stopped in time: ${said}`, spans());
+  }
+
+  /** The last file of the stopped instance: all of it is in the point, and applying it again changes nothing. */
+  async #starts(): Promise<readonly JournalStart[]> {
+    const found: JournalStart[] = [];
+    for (const { name, journals } of this.#targets) {
+      const listed = await Promise.all(journals.map(async (each) => this.#control.command(['ls', '-1A', '--', each])));
+      const file = lastOwn(listed.flatMap(({ stdout }) => stdout.split('\n')));
+      if (file !== undefined) found.push({ part: name, file, position: '' });
+    }
+    return found;
   }
 
   async #list(): Promise<readonly Instance[]> {
