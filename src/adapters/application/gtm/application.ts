@@ -17,7 +17,7 @@ import { locate, regionsOf } from './locate.ts';
 import { GtmOnline } from './online.ts';
 import { openFilesOfOthers } from './processes.ts';
 import { describeFreeze, type FreezeRecord, RecordFile, whose } from './record.ts';
-import { release } from './release.ts';
+import { isFreezing, release } from './release.ts';
 import { verify } from './verify.ts';
 
 const openMs = 3_000;
@@ -66,6 +66,9 @@ export class GtmApplication implements Application {
       const { states } = await gtm.states({ limitMs: statusMs }, record?.regions ?? []);
       const said = states.map(describeFreeze).join('; ');
       if (states.some((state) => whose(state, record) === 'ours')) return { state: 'frozen', said };
+      if (record !== undefined && isFreezing(record)) {
+        return { state: 'unknown', said: `${said}; a mupip of this hold is about to freeze` };
+      }
       const foreign = states.some((state) => state.frozen !== undefined);
       return { state: 'thawed', said: foreign ? `${said}, and that is not this hold` : said };
     } catch (cause) {

@@ -107,7 +107,7 @@ describe('kind of freeze', () => {
 });
 
 describe('whose freeze it is', () => {
-  const record: FreezeRecord = { kind: 'plain', uid: 5, regions: ['DEFAULT'], journaled: [], freezers: {} };
+  const record: FreezeRecord = { run: 'r', kind: 'plain', uid: 5, regions: ['DEFAULT'], journaled: [], freezers: {} };
   const by = (uid: number, pid: number): RegionState => ({ ...free, frozen: { uid, pid } });
   const confirmed = { ...record, freezers: { DEFAULT: 77 } };
 

@@ -38,6 +38,9 @@ function routinesOf(place: GtmPlace): string {
   return [...(place.routines === undefined ? [] : [place.routines.replaceAll('*', '')]), utilities].join(' ');
 }
 
+/** In the environment of the mupip that freezes; its value is the run. */
+export const markVariable = 'STILLPOINT_FREEZE';
+
 export function mupipArgv(distribution: string, args: readonly string[]): Argv {
   return [join(distribution, 'mupip'), ...args];
 }

@@ -9,6 +9,7 @@ import {
   dseArgv,
   environmentOf,
   isolatedArgv,
+  markVariable,
   mumpsArgv,
   mupipArgv,
   stateArguments,
@@ -221,15 +222,15 @@ export class Gtm {
   }
 
   /**
-   * Like mupip, but tells the process id at once: the engine writes it into the header of what this process freezes. `started` is
-   * called before the command can have done anything that matters more than its record.
+   * Like mupip, but tells its process id, which the engine writes into the header of what this process freezes, and carries `mark` in
+   * its environment: it outlives a killed parent, and whoever thaws then must find it first.
    */
-  async mupipKnown(args: readonly string[], limits: Limits, started: (pid: number) => void): Promise<Answer> {
+  async mupipMarked(args: readonly string[], limits: Limits, mark: string): Promise<Answer> {
     const { exec, clock } = this.#platform;
     const what = `mupip ${args[0] ?? ''}`;
     const startMs = clock.monoMs();
-    const child = exec.start(this.#base(mupipArgv(this.place.distribution, args)));
-    started(child.pid);
+    const base = this.#base(mupipArgv(this.place.distribution, args));
+    const child = exec.start({ ...base, env: { ...base.env, [markVariable]: mark } });
     child.closeInput();
     const ending = { unfinished: false };
     const stops: (() => void)[] = [];

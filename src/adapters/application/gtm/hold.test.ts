@@ -242,6 +242,31 @@ describe('gtm: after a crash', { skip: whyNoGtm() ?? false }, () => {
   });
 });
 
+describe('gtm: a holder that is killed while mupip is at work', { skip: whyNoGtm() ?? false }, () => {
+  it('ends that mupip too, so that it does not freeze behind the back of the thaw', async (t) => {
+    const db = await database(t, { regions: 1, freeze: 'plain' });
+    const { directory, hangs } = await hangingDistribution(t, db);
+    // A mupip that takes two seconds to get to its freeze.
+    const real = db.gtm.place.distribution;
+    const slow = `#!/bin/sh\nif [ "$1 $2" = "freeze -on" ]; then touch ${hangs}.seen; sleep 2; fi\ngtm_dist=${real} exec ${real}/mupip "$@"\n`;
+    await writeFile(join(directory, 'mupip'), slow, { mode: 0o755 });
+    const token = newToken();
+    const module = new URL('application.ts', import.meta.url).href;
+    const config = { ...db.config, distribution: directory };
+    const holder = await startHolder({ elsewhere: { module, exportName: 'gtm', config } }, token);
+    const freezing = holder.freeze().catch(() => undefined);
+    for (let i = 0; i < 100 && !(await readdir(directory)).includes('hangs.seen'); i += 1) await clock.sleep(20);
+    assert.ok((await readdir(directory)).includes('hangs.seen'));
+    await holder.kill();
+    assert.equal((await db.application().status(token)).state, 'unknown');
+    const thawed = await db.application().thaw(token);
+    assert.equal(thawed.thawed, true, thawed.said);
+    await freezing;
+    await clock.sleep(2_500);
+    assert.equal(await isFrozen(db), false);
+  });
+});
+
 /** The real programs behind scripts, one of which hangs when the file `hangs` names it. */
 async function hangingDistribution(t: TestContext, db: GtmDatabase): Promise<{ directory: string; hangs: string }> {
   const real = db.gtm.place.distribution;

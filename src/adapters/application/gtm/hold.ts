@@ -71,6 +71,7 @@ export class GtmHold implements HoldSession {
     const version = await this.#gtm.version({ limitMs: stateMs });
     const kind = chooseKind(this.#kindWanted, states, version);
     const record = {
+      run: this.#file.run,
       kind,
       uid: this.#gtm.uid,
       regions: this.#names,
@@ -105,10 +106,10 @@ export class GtmHold implements HoldSession {
     const before = await this.#gtm.states({ limitMs: stateMs, signal: this.#ending.signal }, this.#names);
     refuseFrozen(before.states);
     const limitMs = Math.max(500, Math.min(longestFreezeMs, this.#budgetMs));
-    const answer = await this.#gtm.mupipKnown(
+    const answer = await this.#gtm.mupipMarked(
       freezeArguments(record.kind),
       { limitMs, signal: this.#ending.signal },
-      () => undefined,
+      record.run,
     );
     const at = clock.now();
     spans.push({ ...answer.span, what: `mupip freeze -on (${record.kind})` });

@@ -1,4 +1,5 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { identify, type ProcessIdentity } from '../../../platform/process.ts';
 
 /** What other processes have open, by reading links only. Processes of other users are invisible unless we are root. */
 export function* openFilesOfOthers(): Generator<{ readonly pid: number; readonly files: readonly string[] }> {
@@ -15,6 +16,22 @@ export function* openFilesOfOthers(): Generator<{ readonly pid: number; readonly
     }
     if (files.length > 0) yield { pid, files };
   }
+}
+
+/** Living processes with this variable in their environment. Processes of other users are invisible unless we are root. */
+export function processesMarked(variable: string, value: string): readonly ProcessIdentity[] {
+  return list('/proc').flatMap((entry) => {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid)) return [];
+    try {
+      if (!readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`${variable}=${value}`)) return [];
+    } catch {
+      // The process ended, or belongs to somebody else.
+      return [];
+    }
+    const identity = identify(pid);
+    return identity === undefined ? [] : [identity];
+  });
 }
 
 /** Environments of running mumps processes. */

@@ -12,6 +12,7 @@ import type { RegionState } from './parse.ts';
  * tell our freeze from somebody else's.
  */
 export interface FreezeRecord {
+  readonly run: string;
   readonly kind: FreezeKind;
   readonly uid: number;
   /** All regions that the hold is about to freeze; none of them was frozen when this was written. */
@@ -24,10 +25,12 @@ export interface FreezeRecord {
 
 /** One file a hold, named by its run. Its first line is durable before the freeze; the second is written while frozen, without waiting for the disk. */
 export class RecordFile {
+  readonly run: string;
   readonly #path: string;
   #descriptor: number | undefined;
 
   constructor(directory: string, runId: string) {
+    this.run = runId;
     this.#path = join(directory, `${encodeURIComponent(runId)}.freeze`);
   }
 

@@ -2,9 +2,11 @@ import { messageOf } from '../../../model/errors.ts';
 import type { CommandSpan } from '../../../model/hold.ts';
 import type { Moment } from '../../../model/time.ts';
 import type { Clock } from '../../../platform/clock.ts';
-import { journalOnArguments, unfreezeArguments } from './commands.ts';
+import { killExactly } from '../../../platform/process.ts';
+import { journalOnArguments, markVariable, unfreezeArguments } from './commands.ts';
 import { complaintOf, type Gtm, has, wentWell } from './engine.ts';
 import { parseRenames, type RegionState, type Renamed } from './parse.ts';
+import { processesMarked } from './processes.ts';
 import { describeFreeze, type FreezeRecord, whose } from './record.ts';
 
 export interface Released {
@@ -53,6 +55,9 @@ export async function release(gtm: Gtm, record: FreezeRecord, clock: Clock, unti
     renamed,
   });
 
+  if (mayFreeze(record) && !(await endFreezing(record, clock, untilMs))) {
+    return done(false, ['a mupip of this hold, which may still freeze, does not end'], false);
+  }
   for (;;) {
     let states: readonly RegionState[] | undefined;
     try {
@@ -79,6 +84,33 @@ export async function release(gtm: Gtm, record: FreezeRecord, clock: Clock, unti
     await off(ours ?? record.regions);
     if (notes.length > 0) await clock.sleep(pollMs);
   }
+}
+
+/**
+ * The mupip of a killed holder lives on, and may freeze after everybody has looked. It is ended first; TERM is safe for it. What still
+ * runs at the end of the time is left to the next try, for the regions may then be frozen.
+ */
+async function endFreezing(record: FreezeRecord, clock: Clock, untilMs: number): Promise<boolean> {
+  // Twice: one that is between fork and exec still shows its parent's environment.
+  let quiet = 0;
+  while (quiet < 2) {
+    const alive = processesMarked(markVariable, record.run);
+    quiet = alive.length === 0 ? quiet + 1 : 0;
+    for (const each of alive) killExactly(each, 'SIGTERM');
+    if (alive.length > 0 && clock.monoMs() >= untilMs) return false;
+    await clock.sleep(pollMs / 2);
+  }
+  return true;
+}
+
+/** Until the freeze was confirmed, its mupip may still be on the way. */
+function mayFreeze(record: FreezeRecord): boolean {
+  return Object.keys(record.freezers).length === 0;
+}
+
+/** What a look at the headers alone would miss. */
+export function isFreezing(record: FreezeRecord): boolean {
+  return mayFreeze(record) && processesMarked(markVariable, record.run).length > 0;
 }
 
 /** A freeze that another user ended by force leaves journaling off, and writers go on without an error. True if it was found off. */
