@@ -5,7 +5,7 @@ import type { Finding, Level } from '../../../model/point.ts';
 import type { Application, Copy, EngineEvent, HoldSession, Located } from '../../../ports/application.ts';
 import type { Journals } from '../../../ports/journals.ts';
 import type { ApplicationModule, Discovered, Platform, SecretReader } from '../../../ports/module.ts';
-import { historyExpression, sizeScript } from './commands.ts';
+import { historyScript, sizeScript } from './commands.ts';
 import { irisConfig, type IrisConfig } from './config.ts';
 import { Control } from './control.ts';
 import { eventsBetween } from './events.ts';
@@ -237,13 +237,12 @@ export class IrisApplication implements Application {
   async confirm(point: { readonly id: string; readonly cutAt: string }): Promise<void> {
     for (const instance of await this.#control.wanted()) {
       const description = `stillpoint ${point.id} of ${point.cutAt}`;
-      const called = await this.#control.method(instance.name, historyExpression('', description), historyMs);
-      // It always returns OK, and how that ends the process is not documented: only a session that never ran is a failure.
-      if (called.exit === 'no' || /did not end|cut off|could not be called|exited with 1\d\d/.test(called.said)) {
-        throw new StillpointError('command-failed', `${called.said}; the backup is not in its history`, {
-          hint: 'nothing is lost: journals are kept longer than they need be',
-        });
-      }
+      // As an argument of the command its exit code would not be documented; here it answers, or it did not run.
+      const output = await this.#control.script(instance.name, historyScript(description), { timeoutMs: historyMs });
+      if (parseAnswers(output).get('history') === '1') continue;
+      throw new StillpointError('command-failed', `${instance.name} did not take the backup into its history`, {
+        hint: 'nothing is lost: journals are kept longer than they need be',
+      });
     }
   }
 

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import {
   freezeExpression,
-  historyExpression,
+  historyScript,
   instanceName,
   integrityScript,
   listArgv,
@@ -83,7 +83,7 @@ describe('iris: commands', () => {
     assert.throws(() => quoted('a\nhalt'), /control character/);
     assert.throws(() => quoted('a\u2028b'), /control character/);
     assert.equal(thawExpression('/a"b.log'), '##class(Backup.General).ExternalThaw("/a""b.log")');
-    assert.equal(historyExpression('', 'd'), '##class(Backup.General).ExternalSetHistory("","d")');
+    assert.equal(historyScript('d"')[0], 'set spsc=##class(Backup.General).ExternalSetHistory("","d""")');
     fc.assert(
       fc.property(fc.string(), (text) => {
         let literal: string;

@@ -103,10 +103,6 @@ export function thawExpression(log: string): string {
 
 export const suspendedExpression = '##class(Backup.General).IsWDSuspendedExt()';
 
-export function historyExpression(log: string, description: string): string {
-  return `##class(Backup.General).ExternalSetHistory(${quoted(log)},${quoted(description)})`;
-}
-
 /** Answers of scripts come as `SP:name=value`, so that prompts and banners cannot be taken for them. */
 function say(name: string, expression: string): string {
   return `write !,"SP:${name}=",${expression},!`;
@@ -155,6 +151,15 @@ export function integrityScript(directories: readonly string[], partial: boolean
 
 export function withSlash(directory: string): string {
   return directory.endsWith('/') ? directory : `${directory}/`;
+}
+
+/** Counts for the engine's journal purge. */
+export function historyScript(description: string): readonly string[] {
+  return [
+    `set spsc=##class(Backup.General).ExternalSetHistory("",${quoted(description)})`,
+    say('history', '$system.Status.IsOK(spsc)'),
+    'halt',
+  ];
 }
 
 /** Types of `$$INT^DBSIZE`; the menu of ^DBSIZE counts differently. */

@@ -140,6 +140,10 @@ const faults: readonly Fault[] = [
       assert.ok(!machine.calls.includes('history ONE'));
       await application.confirm?.({ id: 'p', cutAt: '2026-01-01T00:00:00Z' });
       assert.equal(machine.calls.at(-1), 'history ONE');
+      machine.deviate('history', 'ONE', { code: 1, acts: false, stdout: '<ACCESS DENIED>' });
+      await assert.rejects(application.confirm?.({ id: 'p', cutAt: '' }) ?? Promise.resolve(), {
+        code: 'command-failed',
+      });
     },
   },
   {

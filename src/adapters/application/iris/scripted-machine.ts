@@ -149,8 +149,8 @@ export class ScriptedMachine {
       ExternalFreeze: 'freeze',
       ExternalThaw: 'thaw',
       IsWDSuspendedExt: 'asked',
-      ExternalSetHistory: 'history',
     };
+    if (typeof stdin === 'string' && stdin.includes('ExternalSetHistory')) return { call: 'history', instance };
     return { call: calls[method] ?? (stdin === undefined ? 'unknown' : 'script'), instance };
   }
 
@@ -176,6 +176,8 @@ export class ScriptedMachine {
       case 'stat':
         if (instance !== undefined && last === '-W') instance.suspended = false;
         return [0, ''];
+      case 'history':
+        return [0, '%SYS>\nSP:history=1\n'];
       case 'script':
         return [0, this.#answers(instance)];
       case 'read':
