@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { messageOf } from '../../../model/errors.ts';
 import type { FreezeStatus, HoldToken, ThawAnswer } from '../../../model/hold.ts';
-import type { Finding } from '../../../model/point.ts';
+import type { Marks } from '../../../model/journal.ts';
+import type { Finding, Level } from '../../../model/point.ts';
 import type { Application, Copy, HoldSession, Located } from '../../../ports/application.ts';
 import type { ApplicationModule, Platform } from '../../../ports/module.ts';
 import type { Journals } from '../../../ports/journals.ts';
@@ -11,13 +12,16 @@ import { check } from './check.ts';
 import { gtmConfig, type GtmConfig } from './config.ts';
 import { discover } from './discover.ts';
 import { Gtm } from './engine.ts';
+import { type Estimate, estimate } from './estimate.ts';
 import { GtmHold } from './hold.ts';
 import { GtmJournals } from './journals.ts';
 import { locate, regionsOf } from './locate.ts';
 import { GtmOnline } from './online.ts';
+import type { Region } from './parse.ts';
 import { openFilesOfOthers } from './processes.ts';
 import { describeFreeze, type FreezeRecord, RecordFile, whose } from './record.ts';
 import { isFreezing, release } from './release.ts';
+import { argvOf, GtmStop, markFileOf, startAgain, stopStatus } from './stop.ts';
 import { verify } from './verify.ts';
 
 const openMs = 3_000;
@@ -29,6 +33,7 @@ export class GtmApplication implements Application {
   readonly engine = 'gtm';
   readonly online: OnlineBackup;
   readonly journals: Journals;
+  readonly openStop?: (token: HoldToken, budgetMs: number) => Promise<HoldSession>;
   readonly #config: GtmConfig;
   readonly #platform: Platform;
 
@@ -37,11 +42,35 @@ export class GtmApplication implements Application {
     this.#platform = platform;
     this.online = new GtmOnline(config, platform);
     this.journals = new GtmJournals(config, platform);
+    const { stop, start } = config;
+    if (stop !== undefined && start !== undefined) {
+      this.openStop = async (token, budgetMs) => {
+        const gtm = await Gtm.open(config, platform);
+        const commands = { stop: argvOf(stop), start: argvOf(start), markFile: this.#markFile(token) };
+        return new GtmStop(gtm, platform, await regionsOf(gtm), commands, budgetMs);
+      };
+    }
+  }
+
+  get #recordDirectory(): string {
+    return this.#config.recordDirectory ?? join(this.#platform.stateDirectory, 'gtm');
   }
 
   #recordFile(token: HoldToken): RecordFile {
-    const directory = this.#config.recordDirectory ?? join(this.#platform.stateDirectory, 'gtm');
-    return new RecordFile(directory, token.runId);
+    return new RecordFile(this.#recordDirectory, token.runId);
+  }
+
+  #markFile(token: HoldToken): string {
+    return markFileOf(this.#recordDirectory, token);
+  }
+
+  /** None if the engine cannot tell: an application that was stopped is started all the same. */
+  async #regionsIfKnown(): Promise<readonly Region[]> {
+    try {
+      return await regionsOf(await this.#open());
+    } catch {
+      return [];
+    }
   }
 
   async locate(signal: AbortSignal): Promise<Located> {
@@ -59,6 +88,7 @@ export class GtmApplication implements Application {
   }
 
   async status(token: HoldToken): Promise<FreezeStatus> {
+    if (token.way === 'stop') return stopStatus(await this.#regionsIfKnown(), this.#markFile(token));
     let record: FreezeRecord | undefined;
     try {
       record = this.#recordFile(token).read();
@@ -92,6 +122,10 @@ export class GtmApplication implements Application {
   }
 
   async thaw(token: HoldToken): Promise<ThawAnswer> {
+    if (token.way === 'stop') {
+      const start = this.#config.start === undefined ? undefined : argvOf(this.#config.start);
+      return startAgain(this.#platform, await this.#regionsIfKnown(), { start, markFile: this.#markFile(token) });
+    }
     const { clock } = this.#platform;
     const file = this.#recordFile(token);
     const answer = (thawed: boolean, said: string): ThawAnswer => ({
@@ -123,6 +157,10 @@ export class GtmApplication implements Application {
 
   async adopt(copy: Copy): Promise<void> {
     await adopt(copy, this.#config, this.#platform);
+  }
+
+  async estimate(since: Readonly<Partial<Record<Level, Marks>>>, signal: AbortSignal): Promise<readonly Estimate[]> {
+    return estimate(this.#config, this.#platform, since, signal);
   }
 
   async running(signal: AbortSignal): Promise<boolean> {

@@ -9,7 +9,14 @@ import type { GtmConfig } from './config.ts';
 import { type CopyFiles, filesOf, isolatedGtm, makeGlobalDirectory } from './copy.ts';
 import { type Answer, complaintOf, type Gtm, has, wentWell } from './engine.ts';
 import { mark } from './marks.ts';
-import { parseStreamHead, parseUnchanged, type StreamHead, streamHeadBytes, type Unchanged } from './parse-backup.ts';
+import {
+  parseCurrent,
+  parseStreamHead,
+  parseUnchanged,
+  type StreamHead,
+  streamHeadBytes,
+  type Unchanged,
+} from './parse-backup.ts';
 import { parseFileHeader, type Region } from './parse.ts';
 
 /** Streams of a full that are not the engine's: what `mupip restore` does not bring back. */
@@ -182,9 +189,9 @@ async function restore(work: Work, region: Region, path: string, head: StreamHea
 /** From the file's header: nobody has the copy open, so nothing newer is in memory. */
 async function currentOf({ gtm, signal }: Work, region: Region): Promise<bigint> {
   const answer = await gtm.mupip(['dumpfhead', '-file', region.file], { limitMs: quickMs, signal });
-  const found = /record\("sgmnt_data\.trans_hist\.curr_tn"\)="?(0x[0-9A-F]+|\d+)/.exec(answer.text)?.[1];
+  const found = parseCurrent(answer.text);
   if (found === undefined) throw misfit(`the header of ${region.file} cannot be read: ${complaintOf(answer)}`);
-  return BigInt(found);
+  return found;
 }
 
 function succeeded(answer: Answer, mnemonic: string, region: string): void {

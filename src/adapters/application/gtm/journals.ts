@@ -23,6 +23,7 @@ import type { RegionState } from './parse.ts';
 import { rollForward } from './roll-forward.ts';
 
 const limitMs = 60_000;
+const never = new AbortController().signal;
 /** Before-image or other journals of all regions, as the files that GT.M closes and renames when a new one begins. */
 export class GtmJournals implements Journals {
   readonly #config: GtmConfig;
@@ -138,9 +139,9 @@ export class GtmJournals implements Journals {
 
   async remove(file: JournalFile): Promise<void> {
     if (!existsSync(file.path)) return;
-    const { gtm, states } = await this.#open(AbortSignal.timeout(limitMs));
+    const { gtm, states } = await this.#open(never);
     const current = states.find((state) => state.journalFile !== undefined && sameFile(state.journalFile, file.path));
-    const [header] = await readHeaders(gtm, [file.path], AbortSignal.timeout(limitMs));
+    const [header] = await readHeaders(gtm, [file.path], never);
     // Names are used again: the file of that path must be the one that was meant.
     if (current !== undefined || header === undefined || header.crash || mark(header.begin) !== file.begin) {
       throw new StillpointError('engine-running', `journal file ${file.path} is not the closed file of ${file.begin}`, {

@@ -19,7 +19,7 @@ function region(
     bytestream: one(marks.bytestream),
     blockBytes: 4096,
     totalBlocks: 100,
-    freeBlocks: 10,
+    startingSector: 8193,
   };
 }
 

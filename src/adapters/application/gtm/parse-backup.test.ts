@@ -2,7 +2,9 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
   parseBackup,
+  parseBlockTransaction,
   parseCounters,
+  parseCurrent,
   parseStreamHead,
   parseUnchanged,
   streamHeadBytes,
@@ -60,6 +62,7 @@ File            /srv/g/${region}.dat
 Region          ${region}
   Access method                                  BG  Global Buffers                        2048
   Reserved Bytes                                  0  Block size (in bytes)                 4096
+  Maximum record size                          4000  Starting VBN                          8193
   Maximum key size                              255  Total blocks            0x00000000000003EA
   Null subscripts                             NEVER  Free blocks             0x00000000000000FD
   Last Record Backup             0x000000000001FE9A  Extension Count                       2000
@@ -79,7 +82,7 @@ test('the counters of every header that shows all of them', () => {
     bytestream: '0x00000000000202B8',
     blockBytes: 4096,
     totalBlocks: 1002,
-    freeBlocks: 253,
+    startingSector: 8193,
   });
   assert.deepEqual(
     found.map((each) => each.region),
@@ -88,7 +91,7 @@ test('the counters of every header that shows all of them', () => {
 });
 
 test('a header that lacks a counter or a size is not shown at all', () => {
-  for (const line of ['Last Record Backup', 'Current transaction', 'Free blocks', 'Block size', 'Region   ']) {
+  for (const line of ['Last Record Backup', 'Current transaction', 'Starting VBN', 'Block size', 'Region   ']) {
     const without = header('BREG').replace(line, 'Something else');
     assert.deepEqual(parseCounters(without), [], line);
   }
@@ -123,4 +126,21 @@ test('the text for an unchanged region reads back, and nothing else does', () =>
   assert.deepEqual(parseUnchanged(text), { region: 'DEFAULT', at: 3n });
   assert.equal(parseUnchanged(text.slice(0, -1)), undefined);
   assert.equal(parseUnchanged(''), undefined);
+});
+
+test('the current transaction of a closed file, and not that of its statistics', () => {
+  const text = `record("sgmnt_data.gvstats_rec.db_curr_tn")="0x0000000000000007"
+record("sgmnt_data.trans_hist.curr_tn")="0x000000000000EA69"`;
+  assert.equal(parseCurrent(text), 0xea69n);
+  assert.equal(parseCurrent('record("sgmnt_data.trans_hist.curr_tn")=12'), 12n);
+  assert.equal(parseCurrent('%GTM-E-DBFILOPERR, Error doing database I/O to region'), undefined);
+});
+
+test('the transaction of a block, and none for one that was never used or is cut off', () => {
+  const bytes = Buffer.alloc(16);
+  bytes.writeBigUInt64LE(77n, 8);
+  assert.equal(parseBlockTransaction(bytes), 0n);
+  bytes.writeUInt32LE(4000, 4);
+  assert.equal(parseBlockTransaction(bytes), 77n);
+  assert.equal(parseBlockTransaction(bytes.subarray(0, 8)), 0n);
 });

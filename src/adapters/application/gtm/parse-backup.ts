@@ -53,7 +53,8 @@ export interface Counters {
   readonly bytestream: string;
   readonly blockBytes: number;
   readonly totalBlocks: number;
-  readonly freeBlocks: number;
+  /** Where block 0 begins, in sectors of 512 bytes, counted from 1. */
+  readonly startingSector: number;
 }
 
 /** Headers that lack one of these fields are left out; the caller holds the regions against what it expects. */
@@ -72,7 +73,7 @@ export function parseCounters(text: string): readonly Counters[] {
     const figures = {
       blockBytes: Number(field(String.raw`Block size \(in bytes\)`, String.raw`\d+`)),
       totalBlocks: Number(field('Total blocks', number)),
-      freeBlocks: Number(field('Free blocks', number)),
+      startingSector: Number(field('Starting VBN', String.raw`\d+`)),
     };
     return allThere(found) && Object.values(figures).every((each) => Number.isFinite(each))
       ? [{ ...found, ...figures }]
@@ -84,6 +85,18 @@ function allThere<T extends Readonly<Record<string, string | undefined>>>(
   found: T,
 ): found is T & Record<keyof T, string> {
   return Object.values(found).every((each) => each !== undefined);
+}
+
+/** Current transaction of a file that nobody has open, by `mupip dumpfhead -file`. */
+export function parseCurrent(text: string): bigint | undefined {
+  const found = /record\("sgmnt_data\.trans_hist\.curr_tn"\)="?(0x[0-9A-F]+|\d+)/.exec(text)?.[1];
+  return found === undefined ? undefined : BigInt(found);
+}
+
+/** Transaction number of a block, by its first 16 bytes on disk; 0 for one that was never used. */
+export function parseBlockTransaction(bytes: Buffer): bigint {
+  // Version, level, size of what is in use, then the number: blk_hdr of V5 and later formats.
+  return bytes.length < 16 || bytes.readUInt32LE(4) === 0 ? 0n : bytes.readBigUInt64LE(8);
 }
 
 /** The beginning of a file in bytestream format. */
