@@ -1,11 +1,5 @@
-import {
-  purgeJournals,
-  journalStatus,
-  shipJournals,
-  verifyJournals,
-  watchJournals,
-  type ShipResult,
-} from '../flows/ship.ts';
+import { purgeJournals } from '../flows/purge-journals.ts';
+import { journalStatus, shipJournals, verifyJournals, watchJournals, type ShipResult } from '../flows/ship.ts';
 import { parseSize, parseDuration } from '../config/units.ts';
 import { ExitCode, StillpointError } from '../model/errors.ts';
 import { planRecovery } from '../model/recovery.ts';

@@ -29,14 +29,14 @@ export interface ShipResult {
   readonly findings: readonly Finding[];
 }
 
-function journalsOf(workload: Workload): Journals {
+export function journalsOf(workload: Workload): Journals {
   const { journals } = workload.application;
   if (journals === undefined) throw noJournals(workload);
   return journals;
 }
 
 /** With its name: of an idle engine several files may begin at one position. */
-function keyOf(file: { readonly part: string; readonly begin: string; readonly name: string }): string {
+export function keyOf(file: { readonly part: string; readonly begin: string; readonly name: string }): string {
   return `${file.part}\n${file.begin}\n${file.name}`;
 }
 
@@ -161,7 +161,7 @@ async function save(
   return listed.map((file) => ({ ...file, snapshot: report.snapshot }));
 }
 
-async function measure(file: JournalFile): Promise<{ readonly bytes: number; readonly hash: string }> {
+export async function measure(file: JournalFile): Promise<{ readonly bytes: number; readonly hash: string }> {
   try {
     return { bytes: (await stat(file.path)).size, hash: await sha256(file.path) };
   } catch (error) {
@@ -307,69 +307,6 @@ export async function verifyJournals(
   }
   const points = catalog.points(workload.name).map((point) => ({ point: point.id, ...reachOf(point.id, shipped) }));
   return { files: shipped.length, findings, points };
-}
-
-export interface PurgeResult {
-  readonly removed: readonly JournalFile[];
-  readonly bytes: number;
-  readonly kept: readonly { readonly file: JournalFile; readonly keep: readonly string[] }[];
-}
-
-/**
- * Deletes those files from the engine's disk that the repository has and nobody needs there: neither the engine nor a lagging member.
- * Each file's needs are looked at again right before it goes. `dryRun` only tells.
- */
-export async function purgeJournals(
-  workload: Workload,
-  environment: Environment,
-  request: { readonly dryRun: boolean; readonly signal: AbortSignal },
-): Promise<PurgeResult> {
-  const journals = journalsOf(workload);
-  const lock = await lockWorkload(environment, `${workload.name}.journal`);
-  try {
-    const { identity } = await workload.application.locate(request.signal);
-    const { files } = await journalStatus(workload, environment, request.signal);
-    const shipped = (await environment.catalog()).journals(workload.name).filter((file) => file.identity === identity);
-    const removed: JournalFile[] = [];
-    const kept: { file: JournalFile; keep: readonly string[] }[] = [];
-    for (const { keep, shipped: _shipped, ...file } of files) {
-      const reasons = keep.length > 0 ? keep : await reasonsNow(file, shipped, journals, environment, request.signal);
-      if (reasons.length > 0) {
-        kept.push({ file, keep: reasons });
-        continue;
-      }
-      if (!request.dryRun) await journals.remove(file);
-      removed.push(file);
-    }
-    return { removed, bytes: removed.reduce((sum, file) => sum + file.bytes, 0), kept };
-  } finally {
-    lock.release();
-  }
-}
-
-/** Right before a file goes: reading the ones before may have taken long, and the copy must be of this file and no other. */
-async function reasonsNow(
-  file: JournalFile,
-  shipped: readonly ShippedJournal[],
-  journals: Journals,
-  environment: Environment,
-  signal: AbortSignal,
-): Promise<readonly string[]> {
-  const copy = shipped.find((each) => keyOf(each) === keyOf(file) && each.end === file.end);
-  if (copy === undefined || !(await isWhole(await environment.repository(), copy)))
-    return ['its copy in the repository is not whole'];
-  if ((await measure(file)).hash !== copy.sha256) return ['it differs from its copy in the repository'];
-  return reasonsToKeep(file, shipped, await journals.needed(signal));
-}
-
-async function isWhole(repository: Repository, file: ShippedJournal): Promise<boolean> {
-  try {
-    const seen = await repository.plan(file.snapshot, (original) => (original === file.path ? '/j' : undefined));
-    return seen.files === 1 && seen.missing.length === 0;
-  } catch (error) {
-    if (error instanceof StillpointError) return false;
-    throw error;
-  }
 }
 
 /**

@@ -9,14 +9,8 @@ import { openCatalog } from '../../src/catalog/catalog.ts';
 import { recoveryOf } from '../../src/cli/select.ts';
 import { backup } from '../../src/flows/backup.ts';
 import { restore } from '../../src/flows/restore.ts';
-import {
-  journalStatus,
-  purgeJournals,
-  shipJournals,
-  verifyJournals,
-  watchJournals,
-  type ShipResult,
-} from '../../src/flows/ship.ts';
+import { purgeJournals } from '../../src/flows/purge-journals.ts';
+import { journalStatus, shipJournals, verifyJournals, watchJournals, type ShipResult } from '../../src/flows/ship.ts';
 import { syncCatalog } from '../../src/flows/sync-catalog.ts';
 import { StillpointError } from '../../src/model/errors.ts';
 import type { JournalFile } from '../../src/model/journal.ts';
@@ -341,6 +335,22 @@ describe('rolling forward', () => {
     assert.equal(existsSync(target.path), false);
   });
 
+  it('names a file that the snapshot which should hold it does not hold', async () => {
+    await using stage = await scene(withJournal);
+    await make(stage, 'online');
+    await write(stage, 'rows', 2);
+    await ship(stage);
+    const plan = await planTo(stage, 'latest');
+    const moved = { ...plan, journals: plan.journals.map((file) => ({ ...file, path: `${file.path}.moved` })) };
+    const target = { kind: 'directory', path: join(stage.state, 'beside') } as const;
+    const error = await refusal(
+      restore(stage.workload, stage.environment, { plan: moved, target, signal: never }),
+      'point-incomplete',
+    );
+    assert.match(error.message, /rows\.000001 is not in repository snapshot/);
+    assert.equal(existsSync(target.path), false);
+  });
+
   it('leaves nothing of a restore whose journal the engine refuses', async () => {
     await using stage = await scene(withJournal);
     await make(stage, 'online');
@@ -477,10 +487,45 @@ describe('purging journals', () => {
     const before = await onDisk(stage);
     const done = await purge(stage);
     assert.deepEqual(done.removed, []);
-    assert.equal(done.kept.filter(({ keep }) => keep.includes('its copy in the repository is not whole')).length, 4);
+    assert.equal(
+      done.kept.filter(({ keep }) => keep.some((why) => why.startsWith('its copy in the repository is not whole')))
+        .length,
+      4,
+    );
     assert.deepEqual(await onDisk(stage), before);
     const verified = await verifyJournals(stage.workload, stage.environment, () => ({ reachesTo: null, said: '' }));
     assert.ok(verified.findings.length >= 4);
+  });
+
+  it('keeps a file whose copy in the repository has flipped bits, which no look at its structure shows', async () => {
+    await using stage = await stocked();
+    const before = await onDisk(stage);
+    const verify = async (): ReturnType<typeof verifyJournals> =>
+      await verifyJournals(stage.workload, stage.environment, () => ({ reachesTo: null, said: '' }));
+    stage.store.gets.length = 0;
+    await verify();
+    const read = new Set(stage.store.gets);
+    for (const [name, content] of [...stage.store.files]) {
+      if (!name.startsWith('data/') || read.has(name)) continue;
+      const flipped = Buffer.from(content);
+      // Everywhere but in the pack's own list at its end.
+      for (let at = 0; at < flipped.length - 165; at += 20) flipped[at] = (flipped[at] ?? 0) ^ 1;
+      stage.store.files.set(name, flipped);
+    }
+    assert.deepEqual((await verify()).findings, [], 'the structure is whole');
+    const files = (await purge(stage, true)).kept.filter(({ keep }) => keep.some((why) => why.includes('not whole')));
+    assert.ok(files.length > 0);
+    const done = await purge(stage);
+    const bad = new Set(files.map(({ file }) => file.name));
+    assert.deepEqual(
+      namesOf(done.removed).filter((name) => bad.has(name)),
+      [],
+    );
+    assert.deepEqual(
+      [...bad].filter((name) => !before.includes(name) || !existsSync(join(stage.data, toyFiles.journal, name))),
+      [],
+    );
+    assert.deepEqual(await readdir(join(stage.state, 'work')), []);
   });
 
   it('keeps a file whose snapshot was forgotten', async () => {
