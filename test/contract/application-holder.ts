@@ -14,6 +14,7 @@ interface Spec {
   readonly module: string;
   readonly exportName: string;
   readonly config: unknown;
+  readonly stateDirectory?: string;
   readonly token: HoldToken;
   readonly budgetMs: number;
 }
@@ -31,8 +32,10 @@ const platform: Platform = {
     name: 'contract',
     stackOf: () => Promise.reject(new Error('the contract has no storage stack')),
     freeBytes: () => Promise.reject(new Error('the contract has no storage stack')),
+    exec: systemExec,
+    pathHere: (path) => Promise.resolve(path),
   },
-  stateDirectory: '/nonexistent',
+  stateDirectory: spec.stateDirectory ?? '/nonexistent',
 };
 const application = adapter.create(adapter.config.parse(spec.config), spec.token.workload, platform, () =>
   Promise.reject(new Error('the contract has no secrets')),

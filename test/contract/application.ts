@@ -19,7 +19,13 @@ export interface ContractSubject extends AsyncDisposable {
   /** A new instance of the adapter, as another process would make it. */
   application(): Application;
   /** The same for a child process: an ApplicationModule's file (absolute URL), its export, and its configuration before parsing. */
-  readonly elsewhere: { readonly module: string; readonly exportName: string; readonly config: unknown };
+  readonly elsewhere: {
+    readonly module: string;
+    readonly exportName: string;
+    readonly config: unknown;
+    /** For adapters that keep something of a hold below it; the same as that of `application()`. */
+    readonly stateDirectory?: string;
+  };
   /** Inserts one row through an independent client. True once it is durable, false if the engine would make the writer wait. */
   write(row: number): Promise<boolean>;
   /** All rows of a copy, through an independent client. The copy may be changed. */
@@ -56,8 +62,7 @@ export async function startHolder(
   budgetMs = 30_000,
 ): Promise<Holder> {
   const program = fileURLToPath(new URL('application-holder.ts', import.meta.url));
-  const { module, exportName, config } = subject.elsewhere;
-  const spec = JSON.stringify({ module, exportName, config, token, budgetMs });
+  const spec = JSON.stringify({ ...subject.elsewhere, token, budgetMs });
   const child: RunningProcess = systemExec.start({ argv: [process.execPath, program, spec] });
   let calls = 0;
   // The holder is this suite's own code and answers with the port's types as JSON.

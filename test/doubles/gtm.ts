@@ -47,6 +47,7 @@ export interface GtmDatabase extends AsyncDisposable {
   readonly directory: string;
   readonly files: readonly string[];
   readonly config: Readonly<Record<string, unknown>>;
+  readonly stateDirectory: string;
   readonly gtm: Gtm;
   application(more?: Readonly<Record<string, unknown>>): Application;
   load(id: number): Promise<Load>;
@@ -77,7 +78,9 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
     replicationInstance: undefined,
     routines: `${objects}(${source})`,
   };
-  const database = new Gtm(testPlatform, place, options.owner);
+  const stateDirectory = join(home, 'state');
+  const platform = { ...testPlatform, stateDirectory };
+  const database = new Gtm(platform, place, options.owner);
   const names = options.regions === 1 ? ['DEFAULT'] : ['DEFAULT', 'SECOND'];
   const buffers = options.globalBuffers ?? 1024;
   const segment = (name: string, file: string): string =>
@@ -106,7 +109,6 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
   const config = {
     globalDirectory,
     environment: { SPDB: directory },
-    recordDirectory: join(home, 'state'),
     routines: `${objects}(${source})`,
     verify: { routine: 'inv^spwriter', expect: 'invariant holds' },
     ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
@@ -131,9 +133,10 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
     directory,
     files: options.regions === 1 ? [join(directory, 'a.dat')] : [join(directory, 'a.dat'), join(directory, 'b.dat')],
     config,
+    stateDirectory,
     gtm: database,
     application: (more = {}) =>
-      gtm.create(gtmConfig.parse({ ...config, ...more }), 'test', testPlatform, () =>
+      gtm.create(gtmConfig.parse({ ...config, ...more }), 'test', platform, () =>
         Promise.reject(new Error('no secrets')),
       ),
     async fill(bytes) {
@@ -216,6 +219,7 @@ export async function gtmSubject(options: GtmOptions): Promise<ContractSubject |
       module: new URL('../../src/adapters/application/gtm/application.ts', import.meta.url).href,
       exportName: 'gtm',
       config: database.config,
+      stateDirectory: database.stateDirectory,
     },
     write: (row) => writer.write(row),
     read: (copy) => rowsOf(database, copy),

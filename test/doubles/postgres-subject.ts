@@ -20,6 +20,8 @@ export const testPlatform: Platform = {
     name: 'test',
     stackOf: () => Promise.reject(new Error('the test has no storage stack')),
     freeBytes: () => Promise.reject(new Error('the test has no storage stack')),
+    exec: systemExec,
+    pathHere: (path) => Promise.resolve(path),
   },
   stateDirectory: '/nonexistent',
 };

@@ -53,7 +53,7 @@ export class GtmApplication implements Application {
   }
 
   get #recordDirectory(): string {
-    return this.#config.recordDirectory ?? join(this.#platform.stateDirectory, 'gtm');
+    return join(this.#platform.stateDirectory, 'gtm');
   }
 
   #recordFile(token: HoldToken): RecordFile {

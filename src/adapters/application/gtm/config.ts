@@ -66,11 +66,6 @@ export const gtmConfig = z
       .describe('Directory to which switched journal files are moved. Default: they stay beside the journal.'),
     stop: argv.optional().describe('Command, without a shell, that stops the application, for cold backups.'),
     start: argv.optional().describe('Command, without a shell, that starts the application after a cold backup.'),
-    recordDirectory: absolutePath
-      .optional()
-      .describe(
-        'Directory for the private record of which freeze is ours. Must not lie on a disk that is frozen. Default: below the state directory.',
-      ),
   })
   .describe('A GT.M database (FIS GT.M 7; YottaDB is built alike) on this machine.');
 

@@ -49,7 +49,7 @@ async function isFrozen(db: GtmDatabase): Promise<boolean> {
 }
 
 async function recordsOf(db: GtmDatabase): Promise<readonly string[]> {
-  return readdir(String(db.config['recordDirectory'])).catch(() => []);
+  return readdir(join(db.stateDirectory, 'gtm')).catch(() => []);
 }
 
 describe('gtm: the hold', { skip: whyNoGtm() ?? false }, () => {
@@ -213,7 +213,10 @@ describe('gtm: after a crash', { skip: whyNoGtm() ?? false }, () => {
       const load = await db.load(1);
       const token = newToken();
       const module = new URL('application.ts', import.meta.url).href;
-      const holder = await startHolder({ elsewhere: { module, exportName: 'gtm', config: db.config } }, token);
+      const holder = await startHolder(
+        { elsewhere: { module, exportName: 'gtm', config: db.config, stateDirectory: db.stateDirectory } },
+        token,
+      );
       assert.equal((await holder.freeze()).frozen, true);
       await holder.kill();
       assert.equal((await db.application().status(token)).state, 'frozen');
@@ -253,7 +256,10 @@ describe('gtm: a holder that is killed while mupip is at work', { skip: whyNoGtm
     const token = newToken();
     const module = new URL('application.ts', import.meta.url).href;
     const config = { ...db.config, distribution: directory };
-    const holder = await startHolder({ elsewhere: { module, exportName: 'gtm', config } }, token);
+    const holder = await startHolder(
+      { elsewhere: { module, exportName: 'gtm', config, stateDirectory: db.stateDirectory } },
+      token,
+    );
     const freezing = holder.freeze().catch(() => undefined);
     for (let i = 0; i < 100 && !(await readdir(directory)).includes('hangs.seen'); i += 1) await clock.sleep(20);
     assert.ok((await readdir(directory)).includes('hangs.seen'));

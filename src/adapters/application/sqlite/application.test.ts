@@ -26,6 +26,8 @@ const platform: Platform = {
     name: 'here',
     stackOf: () => Promise.reject(new Error('not needed')),
     freeBytes: () => Promise.reject(new Error('not needed')),
+    exec: systemExec,
+    pathHere: (path) => Promise.resolve(path),
   },
   stateDirectory: '/nonexistent',
 };
