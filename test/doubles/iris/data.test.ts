@@ -1,21 +1,10 @@
 import assert from 'node:assert/strict';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-  writeSync,
-  closeSync,
-} from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, it } from 'node:test';
 import { systemClock } from '../../../src/platform/clock.ts';
 import { readJournal } from './journal.ts';
-import { irisStandIn, whyNoIris, type IrisStandIn } from './stand-in.ts';
+import { damageRows, irisStandIn, whyNoIris, type IrisStandIn } from './stand-in.ts';
 
 const skip = whyNoIris() ?? false;
 
@@ -117,12 +106,7 @@ describe('iris stand-in: copies and checks', { skip }, () => {
     await using standIn = await made();
     await write(standIn, 'USER', 300);
     const copy = await frozenCopy(standIn, 'USER');
-    const file = join(copy, 'IRIS.DAT');
-    const handle = openSync(file, 'r+');
-    // Data blocks begin behind the header; the header itself stays whole so that the copy mounts.
-    writeSync(handle, Buffer.alloc(40 * 4096, 0x5a), 0, 40 * 4096, statSync(file).size - 120 * 4096);
-    writeSync(handle, Buffer.alloc(12 * 4096, 0x5a), 0, 12 * 4096, 270_000);
-    closeSync(handle);
+    damageRows(copy);
     const output = await script(
       standIn,
       'DRILL',

@@ -113,7 +113,7 @@ describe('iris stand-in: freeze and thaw', { skip }, () => {
   it('blocks a writer that runs out of buffers, and stays frozen', async () => {
     await using standIn = await irisStandIn(one());
     const writer = await standIn.startWriter('IRIS', 'USER', 0);
-    await call(standIn, 'ExternalFreeze');
+    assert.equal((await call(standIn, 'ExternalFreeze')).exitCode, 5);
     const file = join(standIn.database('IRIS', 'USER').directory, 'IRIS.DAT');
     const [before, first] = [digest(file), writer.acknowledged()];
     let last = -1;

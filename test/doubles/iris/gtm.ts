@@ -70,8 +70,9 @@ export class Gtm {
   prepare(): void {
     for (const name of ['o', 'r', 'tmp', 'journals']) mkdirSync(join(this.root, 'gtm', name), { recursive: true });
     writeFileSync(join(this.root, 'gtm', 'r', 'spwr.m'), writerRoutine);
+    // More blocks than buffers: a file that has to grow while frozen would stop a writer before its buffers are full.
     const script = [
-      'change -segment DEFAULT -file_name="$STANDIN_FILE" -block_size=4096 -allocation=100 -extension=500 -global_buffer_count=2048 -access_method=bg',
+      'change -segment DEFAULT -file_name="$STANDIN_FILE" -block_size=4096 -allocation=2000 -extension=2000 -global_buffer_count=1024 -access_method=bg',
       'change -region DEFAULT -stdnull -key_size=255 -record_size=4000',
       'exit',
       '',

@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { systemClock } from '../../../src/platform/clock.ts';
 import { systemExec, type CommandResult, type RunningProcess } from '../../../src/platform/exec.ts';
 import type { Container, Places, Pod } from './containers.ts';
 import { endKeeper, resumeSystem } from './freeze.ts';
-import { Gtm, gtmDirectory } from './gtm.ts';
+import { fileOf, Gtm, gtmDirectory } from './gtm.ts';
 import { backingJournal, openJournal } from './journal.ts';
 import { writeLock } from './registry.ts';
 import { Store, type Database, type Faults, type Instance, type Mirror } from './state.ts';
@@ -236,6 +236,16 @@ export class IrisStandIn implements AsyncDisposable {
     }
     this.#store.write(instance);
   }
+}
+
+/** Overwrites blocks that hold a writer's rows in a database that nobody has open; its header stays whole, so that it still mounts. */
+export function damageRows(directory: string): void {
+  const file = fileOf(directory);
+  const bytes = readFileSync(file);
+  const at = bytes.indexOf(' '.repeat(150));
+  if (at === -1) throw new Error(`${directory} holds no rows`);
+  bytes.fill(0x5a, at, at + 3 * 4096);
+  writeFileSync(file, bytes);
 }
 
 /** A killed writer would leave its shared memory behind; one that hangs all the same is killed after 5 s. */
