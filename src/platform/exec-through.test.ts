@@ -174,10 +174,9 @@ for (const tool of ['docker', 'kubectl'] as const) {
       assert.deepEqual([result.cancelled, result.timedOut], [true, false]);
       assert.notEqual(result.exitCode, 0);
       await waitUntil('nothing runs inside', () => place.alive().length === 0);
-      const calls = await place.calls();
-      const none = await exec.run({ argv: ['true'], timeoutMs, signal: stop.signal });
+      const none = await exec.run({ argv: ['true', 'never-started'], timeoutMs, signal: stop.signal });
       assert.deepEqual([none.cancelled, none.exitCode], [true, null]);
-      assert.equal(await place.calls(), calls);
+      assert.doesNotMatch(await place.calls(), /never-started/);
     });
 
     it('ends what a client left behind that lost its connection', async () => {
@@ -189,7 +188,7 @@ for (const tool of ['docker', 'kubectl'] as const) {
       const result = await running;
       assert.deepEqual([result.exitCode, result.killedBy, result.timedOut], [null, null, false]);
       assert.match(result.stderr, /stream closed: EOF/);
-      assert.match(result.stderr, /nothing of it runs there any more/);
+      assert.match(result.stderr, /the program does not run there any more/);
       await waitUntil('nothing runs inside', () => place.alive().length === 0);
     });
 

@@ -100,7 +100,7 @@ class Call {
     }
   }
 
-  /** True when nothing of the call runs there any more. */
+  /** True when the program does not run there any more. What it started has ended with it only where `timeout` made them one group. */
   async end(): Promise<boolean> {
     const words: readonly (readonly [FrontSignal, number])[] = [
       ['TERM', drainMs],
@@ -184,7 +184,9 @@ function resultOf(of: {
   if (far.how === 'unmarked' && !(ended.cancelled && of.gone)) {
     const how = ended.exitCode === null ? 'was ended' : `ended with exit code ${ended.exitCode}`;
     notes.push(`${way.name}: the client ${how} and nothing told how the program did`);
-    notes.push(of.gone ? 'nothing of it runs there any more' : `it may still run there, until ${limitText(command)}`);
+    notes.push(
+      of.gone ? 'the program does not run there any more' : `it may still run there, until ${limitText(command)}`,
+    );
   }
   // The front ends with 0 in any case. A client that says otherwise lost something on the way: output that was too long, for one.
   const cut = far.how !== 'unmarked' && (!stdout.whole || ended.exitCode !== 0);
