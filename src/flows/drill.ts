@@ -1,6 +1,6 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { StillpointError } from '../model/errors.ts';
+import { messageOf, StillpointError } from '../model/errors.ts';
 import type { Evidence } from '../model/evidence.ts';
 import type { DrillResult, Finding } from '../model/point.ts';
 import type { RecoveryPlan } from '../model/recovery.ts';
@@ -155,10 +155,15 @@ export function lostCanary(evidence: Pick<Evidence, 'canary'>, findings: readonl
 
 async function record(state: Drill): Promise<void> {
   const { point } = state.request.plan;
-  const result = resultOf(state);
-  (await state.environment.catalog()).addDrill(point.id, result);
-  // Only a copy that was proved may count for the engine's own purge of journals.
-  if (result.outcome === 'passed') await state.workload.application.confirm?.(point);
+  // Only a copy that was proved may count for the engine's own purge of journals. Not told, the engine keeps them longer: no harm.
+  if (resultOf(state).outcome === 'passed') {
+    try {
+      await state.workload.application.confirm?.(point);
+    } catch (error) {
+      keep(state, { severity: 'warning', check: 'confirm', said: messageOf(error) });
+    }
+  }
+  (await state.environment.catalog()).addDrill(point.id, resultOf(state));
 }
 
 async function removeCopy(state: Drill): Promise<void> {

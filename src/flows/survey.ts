@@ -86,12 +86,12 @@ export async function planBackup(
 }
 
 function methodMissing(workload: Workload, method: Method): StillpointError | undefined {
-  const { online, openStop } = workload.application;
+  const { application } = workload;
   const there = {
     snapshot: true,
-    online: online !== undefined,
-    concurrent: online?.mark !== undefined,
-    cold: openStop !== undefined,
+    online: application.online !== undefined,
+    concurrent: application.online?.mark !== undefined,
+    cold: application.openStop !== undefined,
     'mirror-split': false,
   };
   return there[method] ? undefined : unsupported(workload, method);

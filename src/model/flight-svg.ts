@@ -29,7 +29,7 @@ interface Window {
   readonly end: number;
   /** Where the axis reads 0. */
   readonly zero: number;
-  readonly from: 'freeze' | 'cut';
+  readonly from: 'freeze' | 'cut' | 'backup';
 }
 
 const width = 1080;
@@ -88,7 +88,7 @@ function windowOf(evidence: Evidence): Window {
     start: start - margin,
     end: end + margin,
     zero: hold?.frozen.at.monoMs ?? start,
-    from: hold === null ? 'cut' : 'freeze',
+    from: hold !== null ? 'freeze' : evidence.online === undefined ? 'cut' : 'backup',
   };
 }
 

@@ -29,7 +29,7 @@ export const functions: Record<string, Method> = {
   $find: ([one, what]) =>
     String(text(one).indexOf(text(what)) + (text(one).includes(text(what)) ? text(what).length + 1 : 1)),
   $translate: ([one, from, to]) =>
-    [...text(one)]
+    Array.from(text(one))
       .map((letter) => (text(from).includes(letter) ? (text(to)[text(from).indexOf(letter)] ?? '') : letter))
       .join(''),
   $replace: ([one, from, to]) => text(one).replaceAll(text(from), text(to)),

@@ -76,6 +76,8 @@ async function newDisk(t: TestContext, cpf: (root: string) => string, fields = '
 const plainCpf = (root: string): string =>
   `[Databases]\nIRISSYS=${root}/isc/mgr/\nUSER=user/\nFAR=/far/,ECP\n[Journal]\nCurrentDirectory=${root}/isc/mgr/journal/\n`;
 
+const compare = (a: string, b: string): number => a.localeCompare(b);
+
 describe('iris: locate', () => {
   it('names the installation once, and leaves lock files out of it', async (t) => {
     const { install, machine } = await newDisk(t, plainCpf);
@@ -107,14 +109,14 @@ describe('iris: locate', () => {
     await symlink(join(root, 'big'), join(root, 'link'));
     const located = await locate(machine.control(), never);
     assert.deepEqual(
-      located.paths.map(({ path, role }) => [path, role]).toSorted(),
+      located.paths.map(({ path, role }) => `${role} ${path}`).toSorted(compare),
       [
-        [join(root, 'big'), 'data'],
-        [install, 'configuration'],
-        [join(root, 'j1'), 'journal'],
-        [join(root, 'j2'), 'journal'],
-        [join(root, 'wij'), 'journal'],
-      ].toSorted(),
+        `data ${join(root, 'big')}`,
+        `configuration ${install}`,
+        `journal ${join(root, 'j1')}`,
+        `journal ${join(root, 'j2')}`,
+        `journal ${join(root, 'wij')}`,
+      ].toSorted(compare),
     );
     assert.equal(new Set(located.paths.map(({ name }) => name)).size, 5);
   });

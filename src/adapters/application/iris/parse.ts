@@ -137,7 +137,7 @@ export function parseMemberStatusList(output: string): readonly MemberStatus[] {
     const fields = line.split(':');
     // Nine fields, each with a colon behind it.
     if (fields.length !== 10 || fields[9] !== '' || fields[0] === 'Member Name') continue;
-    const [name, role, status, journalLatency, databaseLatency, , , displayType, displayStatus] = fields as string[];
+    const [name, role, status, journalLatency, databaseLatency, , , displayType, displayStatus] = fields;
     rows.push({
       name: name as string,
       role: role as string,
