@@ -1,8 +1,7 @@
-import { constants, closeSync, existsSync, openSync, readFileSync, statSync } from 'node:fs';
-import { chmod, chown, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
 import { Socket } from 'node:net';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { Moment } from '../../../model/time.ts';
@@ -10,10 +9,18 @@ import type { RunningProcess } from '../../../platform/exec.ts';
 import { identify, killExactly, type ProcessIdentity } from '../../../platform/process.ts';
 import type { Platform } from '../../../ports/module.ts';
 import type { OnlineStream } from '../../../ports/online.ts';
+import {
+  type Channel,
+  closeChannels,
+  letEnd,
+  openChannels,
+  type PipePlan,
+  sameFile,
+  temporaryFor,
+} from './backup-pipes.ts';
 import { environmentOf, mupipArgv } from './commands.ts';
-import type { Gtm } from './engine.ts';
 import { type BackupOutput, parseBackup, unchangedText } from './parse-backup.ts';
-import { parseMessages, type Region } from './parse.ts';
+import { parseMessages } from './parse.ts';
 
 /** mupip ends within milliseconds of a TERM. A KILL leaves shared memory behind that the next process must clear away. */
 const stopMs = 5_000;
@@ -37,12 +44,9 @@ const watcher = `exec 3<&0 </dev/null
   kill -KILL 0 ) >/dev/null 2>&1 &
 exec 3<&- 4>&2; shift; exec "$@" 2>&1`;
 
-export interface BackupPlan {
-  readonly gtm: Gtm;
-  readonly regions: readonly Region[];
+export interface BackupPlan extends PipePlan {
   /** After `mupip backup`: level and since. */
   readonly qualifiers: readonly string[];
-  readonly scratch: string;
   readonly signal: AbortSignal;
   /** Where an unchanged region stands. */
   readonly unchangedAt: (region: string) => string;
@@ -58,14 +62,6 @@ export interface BackupEnd {
   readonly endMs: number;
   /** When the first byte of any region was there: the state that the backup holds is older. */
   readonly fixed: Moment;
-}
-
-interface Channel {
-  readonly region: Region;
-  readonly name: string;
-  readFd: number | undefined;
-  /** Keeps the pipe from ending before mupip has come to this region. */
-  keepFd: number | undefined;
 }
 
 /**
@@ -86,6 +82,7 @@ export class BackupRun implements AsyncDisposable {
   #exited = false;
   #text = '';
   #wakers: (() => void)[] = [];
+  readonly #sockets = new Map<Channel, Socket>();
   #fixed: Moment | undefined;
   #stopped: string | undefined;
 
@@ -189,6 +186,7 @@ export class BackupRun implements AsyncDisposable {
     if (fd === undefined) throw this.#failure(channel, 'its stream was opened twice, or after the end');
     channel.readFd = undefined;
     const socket = new Socket({ fd, readable: true, writable: false });
+    this.#sockets.set(channel, socket);
     const state = { waiting: true };
     const unwatch = this.#watchProgress(state);
     let bytes = 0;
@@ -203,6 +201,7 @@ export class BackupRun implements AsyncDisposable {
     } finally {
       unwatch();
       socket.destroy();
+      this.#sockets.delete(channel);
     }
     const done = await this.#settled(channel);
     if (done === undefined) throw this.#failure(channel, 'mupip backup ended before the region was done');
@@ -294,6 +293,9 @@ export class BackupRun implements AsyncDisposable {
     if (this.#exited) return;
     this.#stopped ??= why;
     const { clock } = this.#platform;
+    // Without a reader `cat` ends, and with it what mupip has forked for it.
+    closeChannels(this.#channels);
+    for (const [channel, socket] of this.#sockets) socket.destroy(this.#failure(channel, why));
     if (this.#mupip !== undefined) killExactly(this.#mupip, 'SIGTERM');
     const gone = await Promise.race([this.#ended.then(() => true), clock.sleep(stopMs).then(() => false)]);
     if (gone) return;
@@ -303,8 +305,8 @@ export class BackupRun implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#plan.signal.removeEventListener('abort', this.#onAbort);
-    closeChannels(this.#channels);
     await this.#stop('it was ended');
+    closeChannels(this.#channels);
     // For a mupip that took no signal so far: the watcher stays with it.
     this.#child.closeInput();
     await this.#removeTemporary();
@@ -331,85 +333,10 @@ export class BackupRun implements AsyncDisposable {
   }
 }
 
-async function openChannels(plan: BackupPlan, platform: Platform): Promise<readonly Channel[]> {
-  const { owner } = plan.gtm;
-  if (owner !== undefined) await chown(plan.scratch, owner.uid, owner.gid);
-  const names = plan.regions.map((_, index) => `r${index}`);
-  await platform.exec.check({
-    argv: ['mkfifo', '-m', '0600', ...names],
-    cwd: plan.scratch,
-    timeoutMs: 10_000,
-    ...owner,
-  });
-  const channels: Channel[] = [];
-  try {
-    for (const [index, region] of plan.regions.entries()) {
-      const channel: Channel = { region, name: `r${index}`, readFd: undefined, keepFd: undefined };
-      channels.push(channel);
-      const at = join(plan.scratch, channel.name);
-      // With both ends open neither `cat` nor we wait for the other in open(2).
-      channel.readFd = openSync(at, constants.O_RDONLY | constants.O_NONBLOCK);
-      channel.keepFd = openSync(at, constants.O_WRONLY | constants.O_NONBLOCK);
-    }
-    return channels;
-  } catch (cause) {
-    closeChannels(channels);
-    throw cause;
-  }
-}
-
-function letEnd(channel: Channel): void {
-  if (channel.keepFd !== undefined) closeSync(channel.keepFd);
-  channel.keepFd = undefined;
-}
-
-function closeChannels(channels: readonly Channel[]): void {
-  for (const channel of channels) {
-    letEnd(channel);
-    if (channel.readFd !== undefined) closeSync(channel.readFd);
-    channel.readFd = undefined;
-  }
-}
-
-/**
- * Where before-images of blocks go that change while the backup runs. Every process of the database opens that file, whoever it runs as:
- * in a directory that one of them cannot reach, the backup fails. What the configuration says goes first, then scratch, then the system's
- * own temporary directory.
- */
-async function temporaryFor(plan: BackupPlan): Promise<{ readonly temporary: string; readonly own: boolean }> {
-  const { variables } = plan.gtm.place;
-  const given = variables['gtm_baktmpdir'] ?? variables['GTM_BAKTMPDIR'];
-  if (given !== undefined) return { temporary: given, own: false };
-  const inScratch = join(plan.scratch, 'tmp');
-  const temporary = everybodyReaches(plan.scratch) ? inScratch : await mkdtemp(join(tmpdir(), 'stillpoint-gtm-'));
-  if (temporary === inScratch) await mkdir(temporary);
-  await chmod(temporary, 0o711);
-  const { owner } = plan.gtm;
-  if (owner !== undefined) await chown(temporary, owner.uid, owner.gid);
-  return { temporary, own: true };
-}
-
-function everybodyReaches(directory: string): boolean {
-  for (let at = directory; ; at = dirname(at)) {
-    if ((statSync(at).mode & 0o001) === 0) return false;
-    if (at === dirname(at)) return true;
-  }
-}
-
 function charactersRead(pid: number): string {
   try {
     return /^rchar: (\d+)$/m.exec(readFileSync(`/proc/${pid}/io`, 'utf8'))?.[1] ?? '';
   } catch {
     return 'gone';
-  }
-}
-
-export function sameFile(a: string, b: string): boolean {
-  if (a === b) return true;
-  try {
-    const [one, other] = [statSync(a), statSync(b)];
-    return one.ino === other.ino && one.dev === other.dev;
-  } catch {
-    return false;
   }
 }

@@ -7,7 +7,7 @@ import type { Finding } from '../../../model/point.ts';
 import type { Copy } from '../../../ports/application.ts';
 import type { JournalNeed, Journals, PlacedJournal } from '../../../ports/journals.ts';
 import type { Platform } from '../../../ports/module.ts';
-import { sameFile } from './backup-run.ts';
+import { sameFile } from './backup-pipes.ts';
 import type { GtmConfig } from './config.ts';
 import { Gtm, has, unreachable, wentWell } from './engine.ts';
 import { readHeaders } from './headers.ts';

@@ -17,7 +17,8 @@ import type {
   OnlineStream,
 } from '../../../ports/online.ts';
 import { applyLevel, globalDirectoryStream, modesStream } from './apply.ts';
-import { type BackupEnd, BackupRun, sameFile } from './backup-run.ts';
+import { sameFile } from './backup-pipes.ts';
+import { type BackupEnd, BackupRun } from './backup-run.ts';
 import { stateArguments } from './commands.ts';
 import type { GtmConfig } from './config.ts';
 import { Gtm, type Limits, unreachable } from './engine.ts';
