@@ -1,4 +1,4 @@
-import { chmod, chown, copyFile, mkdir, mkdtemp, open, readFile, rm } from 'node:fs/promises';
+import { chmod, chown, copyFile, mkdir, mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -31,6 +31,8 @@ export interface GtmOptions {
   /** Owner of the files; the writers run as the same. Needs root. */
   readonly owner?: Owner;
   readonly directory?: string;
+  /** The load is not a child of the test but is stopped and started by commands, which stand in the configuration. */
+  readonly service?: boolean;
   /** Further settings of the adapter. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
@@ -114,6 +116,9 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
     ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
     ...options.config,
   };
+  const log = (id: number): string => join(objects, `load-${id}.log`);
+  const service = await makeService(home, place, log(1));
+  if (options.service === true) Object.assign(config, { stop: [service.stop], start: [service.start] });
   const running = new Set<RunningProcess>();
   const start = (entry: string, ...args: readonly string[]): RunningProcess => {
     const child = systemExec.start({
@@ -149,10 +154,10 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
       for (const name of names) await database.mupip(['set', '-region', name, '-journal=on,before'], long);
     },
     async load(id) {
-      const log = join(objects, `load-${id}.log`);
-      const child = start('load^spwriter', String(id), log);
+      const child = options.service === true ? undefined : start('load^spwriter', String(id), log(id));
+      if (child === undefined) await systemExec.check({ argv: [service.start], timeoutMs: 10_000, ...options.owner });
       const acknowledged = async (): Promise<readonly { n: number; ms: number }[]> => {
-        const text = await readFile(log, 'utf8').catch(() => '');
+        const text = await readFile(log(id), 'utf8').catch(() => '');
         return text
           .slice(0, text.lastIndexOf('\n') + 1)
           .split('\n')
@@ -163,7 +168,11 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
           });
       };
       for (let i = 0; i < 200 && (await acknowledged()).length === 0; i += 1) await testPlatform.clock.sleep(25);
-      return { pid: child.pid, acknowledged, stop: () => end(child) };
+      const stop = async (): Promise<void> => {
+        if (child === undefined) await systemExec.check({ argv: [service.stop], timeoutMs: 20_000, ...options.owner });
+        else await end(child);
+      };
+      return { pid: child?.pid ?? 0, acknowledged, stop };
     },
     async writer() {
       const child = start('spwriter');
@@ -186,11 +195,56 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
     },
     async [Symbol.asyncDispose]() {
       for (const child of [...running]) await end(child);
+      if (options.service === true) await systemExec.run({ argv: [service.stop], timeoutMs: 20_000 });
       await database.mupip(['freeze', '-off', '-override', '*'], limits);
       await database.mupip(['rundown', '-region', '*'], limits);
       await rm(home, { recursive: true, force: true });
     },
   };
+}
+
+/** Two scripts, as an administrator would write them: started twice it runs once, and stopping waits for the end. */
+async function makeService(
+  home: string,
+  place: GtmPlace,
+  log: string,
+): Promise<{ readonly start: string; readonly stop: string }> {
+  const quoted = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
+  const pid = quoted(join(home, 'service.pid'));
+  const variables = Object.entries(environmentOf(place)).map(([name, value]) => `export ${name}=${quoted(value)}`);
+  const mumps = quoted(join(place.distribution, 'mumps'));
+  const start = join(home, 'start');
+  const stop = join(home, 'stop');
+  const alive = `[ -s ${pid} ] && kill -0 "$(cat ${pid})" 2>/dev/null`;
+  await writeFile(
+    start,
+    [
+      '#!/bin/sh',
+      `${alive} && exit 0`,
+      ...variables,
+      `setsid ${mumps} -run load^spwriter 1 ${quoted(log)} </dev/null >/dev/null 2>&1 &`,
+      `echo $! >${pid}`,
+      '',
+    ].join('\n'),
+    { mode: 0o755 },
+  );
+  await writeFile(
+    stop,
+    [
+      '#!/bin/sh',
+      `${alive} || exit 0`,
+      `kill -TERM "$(cat ${pid})"`,
+      'tries=0',
+      `while ${alive}; do`,
+      '  tries=$((tries + 1))',
+      '  [ $tries -gt 100 ] && exit 1',
+      '  sleep 0.1',
+      'done',
+      '',
+    ].join('\n'),
+    { mode: 0o755 },
+  );
+  return { start, stop };
 }
 
 /** Rows of a copy by an independent process, in namespaces of its own. The copy was cleaned by `adopt` or `verify`. */

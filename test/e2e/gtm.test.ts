@@ -10,7 +10,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { systemClock } from '../../src/platform/clock.ts';
 import type { Evidence } from '../../src/model/evidence.ts';
 import type { Point } from '../../src/model/point.ts';
-import { openStage, type Stage, type StageOptions } from './stage.ts';
+import { endsWithin, eventually, openStage, processState, type Stage, type StageOptions } from './stage.ts';
 
 const full = process.env['STILLPOINT_TEST_FULL'] === '1';
 /** Seconds to which the database is rolled forward, each chosen at random. */
@@ -75,6 +75,42 @@ async function scene(t: TestContext, options: Partial<StageOptions> = {}): Promi
   }
   t.after(async () => stage[Symbol.asyncDispose]());
   return stage;
+}
+
+async function eventuallyWrites(stage: Stage): Promise<boolean> {
+  const seen = (await stage.acknowledged()).length;
+  return await eventually(async () => (await stage.acknowledged()).length > seen, 15_000);
+}
+
+async function eventuallyMupip(stage: Stage): Promise<number | undefined> {
+  let found: number | undefined;
+  await eventually(async () => {
+    found = (await stage.processes()).find((each) => /\/mupip backup /.test(each.command))?.pid;
+    return found !== undefined;
+  }, 15_000);
+  return found;
+}
+
+/** Lets the command reach the transition, and kills. */
+async function killStopped(
+  stage: Stage,
+  args: readonly string[],
+  transition: string,
+  victim: 'flow' | 'guard' | 'both',
+): Promise<void> {
+  const flow = stage.start(args, { STILLPOINT_FAULT: `stop:${transition}` });
+  assert.ok(
+    await eventually(async () => ['T', undefined].includes(await processState(flow.pid)), 60_000),
+    `the flow did not reach ${transition}`,
+  );
+  assert.equal(await processState(flow.pid), 'T', flow.stderrTail());
+  const guard = (await stage.processes()).find(
+    (each) => /guard\/main\.ts/.test(each.command) && !/sentinel/.test(each.command),
+  );
+  if (victim !== 'flow' && guard !== undefined) process.kill(guard.pid, 'SIGKILL');
+  if (victim !== 'guard') flow.kill('SIGKILL');
+  flow.kill('SIGCONT');
+  assert.ok(await endsWithin(flow, 60_000), 'the flow ended');
 }
 
 /** The live database took no harm: the load goes on, new processes can attach, and its structure is sound. */
@@ -148,6 +184,78 @@ describe('GT.M: no acknowledged transaction is lost', () => {
     whole(copy);
     assert.ok(copy.last >= (await acknowledgedAt(stage, evidence.online?.began.monoMs ?? 0)));
     await json(stage, ['drill', point.id]);
+    await unharmed(stage);
+  });
+
+  it('by a cold backup, after which its users run again', async (t) => {
+    const stage = await scene(t, { service: true });
+    if (stage === undefined) return;
+    const { point, evidence } = await make(stage, '--method', 'cold');
+    assert.equal(point.hold?.heldThroughout, true);
+    assert.ok(await eventuallyWrites(stage), 'the users run again');
+    const copy = await restored(stage, t, point.id);
+    whole(copy);
+    const stoppedAt = evidence.hold?.frozen.at.monoMs ?? 0;
+    assert.equal(copy.last, await acknowledgedAt(stage, stoppedAt), 'all that was ever acknowledged before');
+    await json(stage, ['journal', 'ship', 'orders']);
+    whole(await restored(stage, t, point.id, '--to', 'latest'));
+    await unharmed(stage);
+  });
+
+  for (const victim of ['flow', 'guard', 'both'] as const) {
+    it(`and its users run again when ${victim === 'both' ? 'flow and guard are' : `the ${victim} is`} killed in a cold backup`, async (t) => {
+      const stage = await scene(t, { service: true });
+      if (stage === undefined) return;
+      await killStopped(stage, ['backup', 'orders', '--method', 'cold', '--json'], 'after:freeze', victim);
+      assert.ok(await eventuallyWrites(stage), 'the users run again, before anybody recovers');
+      await json(stage, ['recover']);
+      await make(stage, '--method', 'cold');
+      assert.ok(await eventuallyWrites(stage));
+      await unharmed(stage);
+    });
+  }
+
+  for (const [method, transition] of [
+    ['online', 'after:copy'],
+    ['online', 'before:record'],
+    ['concurrent', 'after:copy'],
+  ] as const) {
+    it(`and nothing is left when the flow is killed ${transition} of ${method}`, async (t) => {
+      const stage = await scene(t);
+      if (stage === undefined) return;
+      await make(stage, '--method', 'online', '--level', 'full');
+      await killStopped(stage, ['backup', 'orders', '--method', method, '--json'], transition, 'flow');
+      await json(stage, ['recover']);
+      const { point } = await make(stage, '--method', 'online', '--level', 'incremental');
+      whole(await restored(stage, t, point.id));
+      await unharmed(stage);
+    });
+  }
+
+  it(`and nothing is left when flow or mupip are killed in the middle of the engine's own backup`, async (t) => {
+    const stage = await scene(t, { databaseBytes: 200 * 1024 ** 2 });
+    if (stage === undefined) return;
+    for (let n = 0; n < (full ? 12 : 3); n++) {
+      const backup = stage.start(['backup', 'orders', '--method', 'online', '--level', 'full', '--json']);
+      const mupip = await eventuallyMupip(stage);
+      await systemClock.sleep(Math.random() * 300);
+      const flow = n % 3 === 0;
+      if (flow) backup.kill('SIGKILL');
+      else if (mupip !== undefined) process.kill(mupip, n % 3 === 1 ? 'SIGKILL' : 'SIGSTOP');
+      if (n % 3 === 2) {
+        // Hung for ever: the user gives up.
+        await systemClock.sleep(500);
+        backup.kill('SIGINT');
+      }
+      assert.ok(await endsWithin(backup, 30_000), 'the backup ended');
+      await json(stage, ['recover']);
+      assert.ok(
+        await eventually(async () => (await stage.processes()).length === 0, 10_000),
+        JSON.stringify(await stage.processes()),
+      );
+    }
+    const { points } = await json<{ points: readonly Point[] }>(stage, ['points', 'orders']);
+    for (const point of points) whole(await restored(stage, t, point.id));
     await unharmed(stage);
   });
 

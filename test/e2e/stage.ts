@@ -57,6 +57,8 @@ export interface StageOptions {
   readonly budget: string;
   readonly canary?: boolean;
   readonly pauseMs?: number;
+  /** GT.M only: the load is stopped and started by commands in the configuration, for cold backups. */
+  readonly service?: boolean;
   /** GT.M only: fill the database to about this size first. */
   readonly databaseBytes?: number;
   /** Further settings of the application. */
@@ -122,7 +124,12 @@ interface Database {
 /** Two regions, one transaction over both. Its acknowledgements bear the wall clock; the offset is taken once. */
 async function openGtmDatabase(data: string, options: StageOptions, undo: AsyncDisposableStack): Promise<Database> {
   const database = undo.use(
-    await openGtm({ regions: 2, directory: join(data, 'db'), config: { ...options.application } }),
+    await openGtm({
+      regions: 2,
+      directory: join(data, 'db'),
+      config: { ...options.application },
+      service: options.service ?? false,
+    }),
   );
   if (options.databaseBytes !== undefined) await database.fill(options.databaseBytes);
   const load = await database.load(1);

@@ -7,12 +7,13 @@ spwriter	; Writes a row for each line "sequence row" of its input, and answers "
 	. tcommit
 	. write seq," ok",!
 	quit
-load	; Writes transactions without pause over both globals, and notes each in a file of its own only after it is committed.
+load	; Writes transactions without pause over both globals, and notes each in a file of its own only after it is committed. Goes on where
+	; the database ends.
 	new id,log,n
 	set id=$piece($zcmdline," ",1),log=$piece($zcmdline," ",2)
-	open log:(newversion:stream)
+	open log:(append:stream)
 	use log
-	for n=1:1 do
+	for n=$get(^la(id))+1:1 do
 	. tstart ():(serial:transaction="BATCH")
 	. set ^la(id)=n,^la(id,n)=$zut,^lb(id)=n,^lb(id,n)=$justify(n,200)
 	. tcommit
