@@ -3,16 +3,21 @@ import { basename } from 'node:path';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { CommandSpan, FreezeAnswer, MemberObservation, ThawAnswer } from '../../../model/hold.ts';
 import type { JournalStart } from '../../../model/journal.ts';
+import { within } from '../../../platform/clock.ts';
 import type { HoldSession } from '../../../ports/application.ts';
 import type { Platform } from '../../../ports/module.ts';
 import { freezeArguments, journalOnArguments, type FreezeKind } from './commands.ts';
 import { complaintOf, type Gtm, wentWell } from './engine.ts';
+import { readHeaders } from './headers.ts';
+import type { JournalHeader } from './parse-journal.ts';
 import { parseFrozenRegions, type Region, type RegionState } from './parse.ts';
 import { describeFreeze, type FreezeRecord, type RecordFile } from './record.ts';
 import { release } from './release.ts';
 
 const stateMs = 3_000;
 const flushMs = 60_000;
+const never = new AbortController().signal;
+const headersMs = 1_000;
 const switchMs = 1_000;
 const longestFreezeMs = 5_000;
 /** Below the time after which the guard asks the engine from outside. */
@@ -188,7 +193,7 @@ export class GtmHold implements HoldSession {
     const asked = this.#atFreeze.length > 0 ? await this.ask() : undefined;
     const released = await release(this.#gtm, this.#record, clock, clock.monoMs() + sessionThawMs);
     const held = asked?.frozen === true && !released.autoreleased && !released.journalingLost;
-    const starts = held ? this.#starts(released.renamed) : [];
+    const starts = held ? await this.#starts(released.renamed) : [];
     const answer: ThawAnswer = {
       thawed: released.thawed,
       heldThroughout: held,
@@ -209,12 +214,28 @@ export class GtmHold implements HoldSession {
    * An online freeze begins a new journal file, and the thaw closes that one under a name of its own: it is the first whose changes
    * are not in the files.
    */
-  #starts(renamed: readonly { readonly from: string; readonly to: string }[]): readonly JournalStart[] {
-    return this.#atFreeze.flatMap(({ region, journalFile, transaction, online }) => {
-      const closed = renamed.find((each) => each.from === journalFile);
-      if (!online || closed === undefined) return [];
-      return [{ part: region, file: basename(closed.to), position: transaction }];
+  async #starts(renamed: readonly { readonly from: string; readonly to: string }[]): Promise<readonly JournalStart[]> {
+    const closed = this.#atFreeze.flatMap(({ region, journalFile, transaction, online }) => {
+      const file = renamed.find((each) => each.from === journalFile);
+      return online && file !== undefined ? [{ region, path: file.to, transaction }] : [];
     });
+    if (closed.length === 0) return [];
+    // Under an online freeze transactions go on: only the journal itself says with which of them it begins.
+    const headers = await this.#headersOf(closed.map((each) => each.path));
+    return closed.map(({ region, path, transaction }) => ({
+      part: region,
+      file: basename(path),
+      position: headers.find((each) => each.file === path)?.begin ?? transaction,
+    }));
+  }
+
+  async #headersOf(paths: readonly string[]): Promise<readonly JournalHeader[]> {
+    try {
+      return await within(this.#platform.clock, headersMs, readHeaders(this.#gtm, paths, never), () => []);
+    } catch (cause) {
+      this.#platform.log.info('the journals begun at the freeze cannot be read', { said: messageOf(cause) });
+      return [];
+    }
   }
 
   async close(): Promise<void> {

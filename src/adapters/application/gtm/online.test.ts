@@ -121,10 +121,8 @@ describe('gtm: the own backup', { skip: whyNoGtm() ?? false }, () => {
       assert.ok(finished, said);
       assert.equal(level.answer.made, level.level);
       assert.ok(began.monoMs <= ended.monoMs);
-      assert.deepEqual(starts.map((start) => [start.part, start.file, start.position]).toSorted(), [
-        ['DEFAULT', 'a.mjl', to['DEFAULT']],
-        ['SECOND', 'b.mjl', to['SECOND']],
-      ]);
+      const seen = Object.fromEntries(starts.map((start) => [start.part, [start.file, start.position]]));
+      assert.deepEqual(seen, { DEFAULT: ['a.mjl', to['DEFAULT']], SECOND: ['b.mjl', to['SECOND']] });
     }
     assert.deepEqual(first.answer.from, full.answer.to);
     assert.deepEqual(second.answer.from, first.answer.to);
@@ -183,8 +181,6 @@ describe('gtm: the own backup', { skip: whyNoGtm() ?? false }, () => {
     const load = await db.load(1);
     await clock.sleep(500);
     const before = (await load.acknowledged()).at(-1)?.n ?? 0;
-    const { mark } = abilityOf(db);
-    assert.ok(mark !== undefined);
     const marks = await abilityOf(db).mark?.(never);
     assert.ok(marks !== undefined);
     const copy = await newCopy(t, db);

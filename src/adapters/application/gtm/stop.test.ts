@@ -205,8 +205,8 @@ describe('gtm: the cold hold', { skip: whyNoGtm() ?? false }, () => {
 
   it('belongs to an application that was told how to stop and to start, and to no other', async (t) => {
     const { db, stop, start, told } = await stage(t);
-    assert.equal(db.application().openStop, undefined);
-    assert.equal(db.application({ stop }).openStop, undefined);
+    assert.equal(db.application().openStop === undefined, true);
+    assert.equal(db.application({ stop }).openStop === undefined, true);
     const application = db.application({ stop, start });
     const token = newToken();
     const hold = await application.openStop?.(token, 10_000);
