@@ -53,6 +53,8 @@ export interface GtmDatabase extends AsyncDisposable {
   readonly gtm: Gtm;
   application(more?: Readonly<Record<string, unknown>>): Application;
   load(id: number): Promise<Load>;
+  /** With the option `service`: starts the load again. */
+  startService(): Promise<void>;
   /** About so many bytes of rows that nobody writes to any more. Before any load: the journal is off meanwhile. */
   fill(bytes: number): Promise<void>;
   writer(): Promise<{ write(row: number): Promise<boolean>; close(): Promise<void> }>;
@@ -152,6 +154,9 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
       running.delete(filler);
       if (exitCode !== 0) throw new Error(`the database could not be filled: ${filler.stderrTail()}`);
       for (const name of names) await database.mupip(['set', '-region', name, '-journal=on,before'], long);
+    },
+    async startService() {
+      await systemExec.check({ argv: [service.start], timeoutMs: 10_000, ...options.owner });
     },
     async load(id) {
       const child = options.service === true ? undefined : start('load^spwriter', String(id), log(id));

@@ -3,7 +3,7 @@
  * command line. The judge is what the load had acknowledged, read from the restored copy by a plain `mumps` as its user would.
  */
 import assert from 'node:assert/strict';
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -199,6 +199,78 @@ describe('GT.M: no acknowledged transaction is lost', () => {
     assert.equal(copy.last, await acknowledgedAt(stage, stoppedAt), 'all that was ever acknowledged before');
     await json(stage, ['journal', 'ship', 'orders']);
     whole(await restored(stage, t, point.id, '--to', 'latest'));
+    await unharmed(stage);
+  });
+
+  it('in place, and back again by the undo that the restore tells', async (t) => {
+    const stage = await scene(t, { service: true });
+    if (stage === undefined) return;
+    const { gtm } = stage;
+    assert.ok(gtm !== undefined);
+    const { point } = await make(stage, '--method', 'online', '--level', 'full');
+    await json(stage, ['journal', 'ship', 'orders']);
+    const refused = await stage.run(['restore', point.id, '--target', 'in-place', '--yes', '--json']);
+    assert.equal(refused.exitCode, 4, 'not while its users run');
+    await stage.stopWriter();
+    const end = (await stage.acknowledged()).at(-1)?.row;
+    const last = async (): Promise<number> =>
+      Number((await gtm.mumps(gtm.globalDirectory, 'last^spwriter', '1')).stdout);
+    assert.equal(await last(), end);
+    const { restore } = await json<{ restore: { movedAside: readonly { from: string; to: string }[] } }>(stage, [
+      'restore',
+      point.id,
+      '--target',
+      'in-place',
+      '--yes',
+    ]);
+    const restoredTo = await last();
+    assert.ok(restoredTo > 0 && restoredTo < (end ?? 0));
+    assert.match((await gtm.mumps(gtm.globalDirectory, 'inv^spwriter')).stdout, /invariant holds/);
+    assert.equal((await gtm.mupip(gtm.globalDirectory, 'integ', '-region', '*')).exitCode, 0);
+    await gtm.mupip(gtm.globalDirectory, 'rundown', '-region', '*');
+    for (const { from, to } of restore.movedAside.toReversed()) {
+      await rename(from, `${from}.restored`);
+      await rename(to, from);
+    }
+    assert.equal(await last(), end, 'the former database is back, whole');
+    await stage.startWriter?.();
+    assert.ok(await eventuallyWrites(stage), 'and can be written to');
+    const journaled = await gtm.mupip(gtm.globalDirectory, 'dumpfhead', '-region', 'DEFAULT');
+    assert.match(journaled.stdout, /jnl_state"\)=2/, 'journaling is on');
+    const sure = (await stage.acknowledged()).at(-1)?.row ?? 0;
+    await json(stage, ['journal', 'ship', 'orders']);
+    const rolled = await restored(stage, t, point.id, '--to', 'latest');
+    whole(rolled);
+    assert.ok(rolled.last >= sure, `${rolled.last}, and ${sure} was acknowledged after the undo`);
+    await unharmed(stage);
+  });
+
+  it('ships again and again, tells the lag, and estimates what the next levels write', async (t) => {
+    const stage = await scene(t);
+    if (stage === undefined) return;
+    await make(stage, '--method', 'online', '--level', 'full');
+    const watching = stage.start(['journal', 'ship', 'orders', '--watch', '--every', '1s', '--json']);
+    const behind = async (): Promise<number | null> =>
+      (await json<{ lagMs: number | null }>(stage, ['journal', 'status', 'orders'])).lagMs;
+    assert.ok(await eventually(async () => (await behind()) !== null, 15_000));
+    await systemClock.sleep(3_000);
+    assert.ok(((await behind()) ?? Number.POSITIVE_INFINITY) < 10_000, 'the lag stays small');
+    watching.kill('SIGTERM');
+    assert.ok(await endsWithin(watching, 15_000));
+    await json(stage, ['journal', 'verify', 'orders']);
+    const { levels } = await json<{ levels: readonly { level: string; bytes: number | null }[] }>(stage, [
+      'estimate',
+      'orders',
+    ]);
+    const estimated = levels.find((each) => each.level === 'incremental')?.bytes ?? 0;
+    const { evidence } = await make(stage, '--method', 'online', '--level', 'incremental');
+    const real = (evidence.online?.streams ?? []).reduce((sum, stream) => sum + stream.bytes, 0);
+    t.diagnostic(`incremental: ${estimated} bytes estimated, ${real} written`);
+    assert.ok(estimated > real / 2 && estimated < real * 2);
+    const purged = await json<{ removed: readonly unknown[] }>(stage, ['journal', 'purge', 'orders']);
+    assert.ok(purged.removed.length > 0, 'what is shipped and not needed goes');
+    await json(stage, ['journal', 'ship', 'orders']);
+    whole(await restored(stage, t, 'orders', '--to', 'latest'));
     await unharmed(stage);
   });
 

@@ -27,6 +27,8 @@ export interface Stage extends AsyncDisposable {
   acknowledged(): Promise<readonly { readonly row: number; readonly monoMs: number; readonly wallMs?: number }[]>;
   /** Ends the write load, for what needs a database that nobody uses. */
   stopWriter(): Promise<void>;
+  /** Starts it again; only where it is a service. */
+  readonly startWriter?: () => Promise<void>;
   /** Runs the command line to its end. */
   run(args: readonly string[], env?: Readonly<Record<string, string>>): Promise<CommandResult>;
   /** Starts it and lets it run. */
@@ -115,7 +117,7 @@ export async function openStage(engine: Engine, provider: Provider, options: Sta
 interface Database {
   readonly application: Record<string, unknown>;
   /** A load of its own, where the engine's language is none of ours. */
-  readonly load?: Pick<Stage, 'acknowledged' | 'stopWriter'>;
+  readonly load?: Pick<Stage, 'acknowledged' | 'stopWriter' | 'startWriter'>;
   readonly gtm?: GtmTools;
   readonly at: string;
   readonly port?: number;
@@ -156,6 +158,7 @@ async function openGtmDatabase(data: string, options: StageOptions, undo: AsyncD
       acknowledged: async () =>
         (await load.acknowledged()).map(({ n, ms }) => ({ row: n, monoMs: ms + offset, wallMs: ms })),
       stopWriter: () => load.stop(),
+      startWriter: () => database.startService(),
     },
   };
 }
@@ -186,7 +189,7 @@ async function startWriter(
   { at, port }: Database,
   engine: Engine,
   options: StageOptions,
-): Promise<Pick<Stage, 'acknowledged' | 'stopWriter'>> {
+): Promise<Pick<Stage, 'acknowledged' | 'stopWriter' | 'startWriter'>> {
   if (engine === 'gtm') throw new Error('GT.M has a load of its own');
   const log = join(home, 'written.log');
   await writeFile(log, '');
@@ -276,6 +279,7 @@ async function finish(
     configFile,
     mark,
     acknowledged,
+    ...(load.startWriter === undefined ? {} : { startWriter: load.startWriter }),
     ...(database.gtm === undefined ? {} : { gtm: database.gtm }),
     run,
     start: (args, extra) => systemExec.start({ argv: argv(args), env: env(extra) }),

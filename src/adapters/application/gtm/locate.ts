@@ -47,8 +47,11 @@ export async function locate(config: GtmConfig, platform: Platform, signal: Abor
         : [path(realpathSync(config.replicationInstance), 'external', 'replication-instance')]),
     ],
     bytes: regions.reduce((sum, region) => sum + statSync(region.file).size, 0),
-    // A copy elsewhere shares the time of creation; the place tells them apart.
-    identity: regions.map((region) => `${region.name}=${region.file}@${created.get(region.name) ?? ''}`).join(','),
+    // A copy elsewhere shares the time of creation; the place tells them apart. A restore in place begins another history of the same
+    // file, which only its inode tells: journals and levels of both would be taken for one chain.
+    identity: regions
+      .map(({ name, file }) => `${name}=${file}@${created.get(name) ?? ''}#${statSync(file).ino}`)
+      .join(','),
     facts: {
       version,
       distribution: gtm.place.distribution,
