@@ -1,11 +1,12 @@
 /** The class methods and routines that the stand-in knows. Everything else is <CLASS DOES NOT EXIST>, <METHOD DOES NOT EXIST>, <NOROUTINE>. */
+import { writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { expire, externalFreeze, externalThaw, requiredFile, setHistory } from './freeze.ts';
 import type { Gtm } from './gtm.ts';
 import { current, currentOffset, pack, pathOf, sameJournal, switchJournal } from './journal.ts';
 import { journalRestore } from './journal-restore.ts';
 import { checkList } from './integrity.ts';
-import { clearIncremental, onlineBackup, restoreBackup, sizeEstimate } from './online-backup.ts';
+import { clearIncremental, onlineBackup, restoreBackup, sizeEstimate, volumeInfo } from './online-backup.ts';
 import { localMirrorStatus, memberStatusList, mirrorClass, systemMirror } from './mirror.ts';
 import { dismount, mount } from './databases.ts';
 import type { Faults, Instance, Store } from './state.ts';
@@ -95,7 +96,25 @@ function backupGeneral(context: Context): Methods {
       set(result, yes(read(context).backup.noBackup.includes(plain(text(directory)))));
       return '1';
     },
-    AbortBackup: () => '1',
+    GetBackupVolumeInfo: ([device, info]) => {
+      const found = volumeInfo(text(device));
+      for (const [subscript, value] of found ?? []) set(info, value, subscript);
+      return yes(found !== undefined);
+    },
+    AbortBackup: () =>
+      context.store.update(context.name, ({ backup }) => {
+        if (!backup.running) return '1';
+        if (backup.aborting) return '2';
+        backup.aborting = true;
+        return '0';
+      }),
+    GetAbortStatus: () => yes(read(context).backup.aborting),
+    ClearAbortStatus: () =>
+      context.store.update(context.name, ({ backup }) => {
+        const before = yes(backup.aborting);
+        backup.aborting = false;
+        return before;
+      }),
   };
 }
 
@@ -372,6 +391,11 @@ export function routinesOf(context: Context): Readonly<Record<string, Methods>> 
         if (text(mode) !== 'QUIET') {
           context.write(directories.map((one) => `\n     Cleared incremental backup bitmap in ${slash(one)}`).join(''));
         }
+        return '1';
+      },
+      LISTDIRS: ([file]) => {
+        const listed = read(context).databases.filter((one) => one.inBackupList && one.mounted);
+        writeFileSync(text(file), listed.map((one) => `${slash(one.directory)}\n`).join(''));
         return '1';
       },
     },

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import type { Gtm } from './gtm.ts';
 import { closedParts, current, currentOffset, pack, pathOf, switchJournal } from './journal.ts';
 import { append, hang, pause, type Database, type Freeze, type Instance, type Store } from './state.ts';
+import { historyEntry } from './history.ts';
 import { logTime, message, slash } from './texts.ts';
 
 /** Arguments 1 to 11 of ExternalFreeze; undefined where the call leaves one out. */
@@ -247,6 +248,6 @@ export function externalThaw(
 
 export function setHistory(store: Store, name: string, logFile: string, description: string): void {
   store.update(name, (instance) => {
-    instance.history.push({ atMs: Date.now(), type: 'E', description, device: logFile });
+    instance.history.push(historyEntry(instance, { type: 'E', description, device: logFile }));
   });
 }

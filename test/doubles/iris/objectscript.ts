@@ -24,6 +24,8 @@ export interface World {
   special(name: string): Value | undefined;
   /** Undefined when it has no value. */
   getGlobal(reference: string): Value | undefined;
+  /** `$order` of a global, forwards or backwards. */
+  orderGlobal(reference: string, direction: 1 | -1): Value;
   setGlobal(reference: string, value: Value): void;
   killGlobal(reference: string): void;
   setNamespace(name: string): void;
@@ -436,6 +438,7 @@ export class Script {
     if (this.#source[this.#at] === '(') {
       if (name === '$get' || name === '$g' || name === '$data' || name === '$d') return this.#get(name);
       if (name === '$select' || name === '$s') return this.#select();
+      if (name === '$order' || name === '$o') return this.#order();
       const call = functions[name];
       if (call === undefined) throw new ScriptError('SYNTAX');
       const args = this.#arguments();
@@ -467,6 +470,17 @@ export class Script {
     if (!this.#take(')')) throw new ScriptError('SYNTAX');
     if (name.startsWith('$d')) return yes(value !== undefined);
     return value ?? fallback;
+  }
+
+  /** Of globals only. */
+  #order(): Value {
+    this.#at += 1;
+    this.#blanks();
+    if (this.#source[this.#at] !== '^') throw new ScriptError('SYNTAX');
+    const reference = this.#global();
+    const direction = this.#take(',') ? number(this.#expression()) : 1;
+    if (!this.#take(')')) throw new ScriptError('SYNTAX');
+    return this.#skip > 0 ? '' : this.#world.orderGlobal(reference, direction < 0 ? -1 : 1);
   }
 
   #select(): Value {

@@ -4,7 +4,8 @@ import { requiredFile } from './freeze.ts';
 import { resumedForRestore } from './databases.ts';
 import { fileOf, type Gtm } from './gtm.ts';
 import { current, currentOffset, pathOf, switchJournal } from './journal.ts';
-import { append, type Database, type Instance, type Store } from './state.ts';
+import { historyEntry, horolog, indexOf, timeOf } from './history.ts';
+import { append, pause, type Database, type HistoryEntry, type Instance, type Store } from './state.ts';
 import { clockTime, isoDay, logTime, message, plain, slash } from './texts.ts';
 
 const magic = 'IRIS stand-in backup 1\n';
@@ -14,6 +15,10 @@ interface BackupHeader {
   readonly type: string;
   readonly at: string;
   readonly description: string;
+  /** `$horolog` of its beginning, and those of what the engine knew before it. */
+  readonly began: string;
+  readonly previous: Earlier | undefined;
+  readonly lastFull: Earlier | undefined;
   readonly databases: readonly {
     readonly directory: string;
     readonly from: string;
@@ -21,6 +26,11 @@ interface BackupHeader {
     readonly length: number;
     readonly blocks: number;
   }[];
+}
+
+interface Earlier {
+  readonly atMs: number;
+  readonly type: string;
 }
 
 export interface BackupRequest {
@@ -43,19 +53,50 @@ const listed = (instance: Instance): readonly Database[] =>
   instance.databases.filter((one) => one.inBackupList && one.mounted);
 
 export function onlineBackup(gtm: Gtm, store: Store, name: string, request: BackupRequest): BackupAnswer {
+  const faults = store.faults(name);
+  if (request.type !== 'E' && store.read(name).backup.running) {
+    return { log: '\nAnother backup is at work\n', answer: '0' };
+  }
+  if (faults.backupHangs === true && request.type !== 'E') return hangingBackup(store, name, request);
+  const done = wholeBackup(gtm, store, name, request, faults.backupLogLacks);
+  return faults.backupSays === undefined ? done : { ...done, answer: faults.backupSays };
+}
+
+/** As far as the first pass; only AbortBackup ends it, or the end of its session. */
+function hangingBackup(store: Store, name: string, request: BackupRequest): BackupAnswer {
+  store.update(name, (instance) => {
+    instance.backup.running = true;
+  });
+  const log = `Performing a ${names[request.type] ?? ''} backup.\nBacking up to device: ${request.device}\nDescription\n${request.description}\n\nStarting backup pass 1\n`;
+  if (request.logFile !== '') append(request.logFile, log);
+  writeFileSync(request.device, Buffer.alloc(headerBytes));
+  while (!store.read(name).backup.aborting) pause(20);
+  store.update(name, (instance) => {
+    instance.backup.running = false;
+  });
+  return { log: `${log}\nBackup aborted\n`, answer: '0' };
+}
+
+function wholeBackup(
+  gtm: Gtm,
+  store: Store,
+  name: string,
+  request: BackupRequest,
+  lacks: string | undefined,
+): BackupAnswer {
   return store.update(name, (instance) => {
     if (request.type === 'E') {
       for (const { directory } of listed(instance)) {
         instance.backup.full[directory] ??= instance.backup.last[directory] ?? gtm.currentTransaction(directory);
         instance.backup.last[directory] ??= instance.backup.full[directory];
       }
-      instance.history.push({ atMs: Date.now(), type: 'E', description: request.description, device: '' });
+      instance.history.push(historyEntry(instance, { type: 'E', description: request.description, device: '' }));
       return { log: '', answer: '1' };
     }
     if (names[request.type] === undefined || request.device === '') return { log: '\nInvalid argument\n', answer: '0' };
     const run = new Run(gtm, instance, request);
     const answer = run.run();
-    if (request.logFile !== '') append(request.logFile, run.log);
+    if (request.logFile !== '') append(request.logFile, lacks === undefined ? run.log : run.log.replaceAll(lacks, ''));
     return { log: run.log, answer };
   });
 }
@@ -65,11 +106,14 @@ class Run {
   readonly #gtm: Gtm;
   readonly #instance: Instance;
   readonly #request: BackupRequest;
+  readonly #entry: HistoryEntry;
 
   constructor(gtm: Gtm, instance: Instance, request: BackupRequest) {
     this.#gtm = gtm;
     this.#instance = instance;
     this.#request = request;
+    const { description, device } = request;
+    this.#entry = historyEntry(instance, { type: request.type as HistoryEntry['type'], description, device });
   }
 
   run(): string {
@@ -97,12 +141,7 @@ class Run {
     }
     this.#copy(writable, type);
     this.#say('\n***FINISHED BACKUP***\n\nGlobal references are enabled.\n\nBackup complete.\n');
-    this.#instance.history.push({
-      atMs: Date.now(),
-      type: type as 'F' | 'I' | 'C',
-      description: this.#request.description,
-      device: this.#request.device,
-    });
+    this.#instance.history.push({ ...this.#entry, type: type as HistoryEntry['type'] });
     message(this.#instance, 0, `Backup complete: ${names[type] ?? ''} ${this.#request.device}`);
     return readOnly.length === 0
       ? '1'
@@ -151,6 +190,9 @@ class Run {
       type,
       at: logTime(Date.now()),
       description: this.#request.description,
+      began: horolog(this.#entry.index),
+      previous: earlier(this.#instance.history.at(-1)),
+      lastFull: earlier(this.#instance.history.findLast((one) => one.type === 'F' || one.type === 'E')),
       databases: copies.map(({ directory, from, to, blocks, bytes }) => ({
         directory,
         from,
@@ -168,6 +210,50 @@ class Run {
       backup.noBackup = backup.noBackup.filter((one) => one !== directory);
     }
   }
+}
+
+const earlier = (entry: HistoryEntry | undefined): Earlier | undefined =>
+  entry === undefined ? undefined : { atMs: timeOf(entry.index), type: entry.type };
+
+/** What GetBackupVolumeInfo tells of a file; undefined when it is none of ours. */
+export function volumeInfo(device: string): ReadonlyMap<string, string> | undefined {
+  const header = readHeader(device);
+  if (header === undefined) return undefined;
+  const info = new Map([
+    ['BackupVersion', '1'],
+    ['BackupVolume', '1'],
+    ...labelTime('Backup', { atMs: timeOf(indexOf(header.began)), type: header.type }),
+    ['BackupTimeDH', header.began],
+    ...labelTime('PrevBackup', header.previous),
+    ...labelTime('LastFullBackup', header.lastFull),
+    ['Description', header.description],
+  ]);
+  for (const [at, { directory }] of header.databases.entries()) {
+    info.set(`Database,${at + 1},Directory`, slash(directory));
+  }
+  return info;
+}
+
+/** `SEP 17 2022` and `03:28PM`: the label is exact to the minute only. */
+function labelTime(key: string, time: Earlier | undefined): readonly (readonly [string, string])[] {
+  if (time === undefined) return [];
+  const at = new Date(time.atMs);
+  const two = (value: number): string => String(value).padStart(2, '0');
+  const month =
+    ['JAN', 'FEB', 'MAR', 'APR', 'MAY', 'JUN', 'JUL', 'AUG', 'SEP', 'OCT', 'NOV', 'DEC'][at.getMonth()] ?? '';
+  const hour = two(at.getHours() % 12 === 0 ? 12 : at.getHours() % 12);
+  return [
+    [`${key}Date`, `${month} ${at.getDate()} ${at.getFullYear()}`],
+    [`${key}Time`, `${hour}:${two(at.getMinutes())}${at.getHours() < 12 ? 'AM' : 'PM'}`],
+    ...(key === 'LastFullBackup' ? [] : [[`${key}Type`, names[time.type] ?? 'External'] as const]),
+  ];
+}
+
+function readHeader(device: string): BackupHeader | undefined {
+  if (!existsSync(device)) return undefined;
+  const head = readFileSync(device).subarray(0, headerBytes).toString('utf8');
+  if (!head.startsWith(magic)) return undefined;
+  return JSON.parse(head.slice(magic.length).split('\n')[0] as string) as BackupHeader;
 }
 
 interface Extract {
@@ -254,6 +340,8 @@ export function restoreBackup(
   listFile: string | undefined,
   write: (text: string) => void,
 ): string {
+  const { restoreSays } = store.faults(name);
+  if (restoreSays !== undefined) return restoreSays;
   if (!existsSync(device)) return '-1';
   const raw = readFileSync(device);
   const head = raw.subarray(0, headerBytes).toString('utf8');

@@ -4,6 +4,7 @@ import { hostname } from 'node:os';
 import { hasDatabase } from './registry.ts';
 import { classesOf, noteCall, routinesOf, versionText, type Context } from './classes.ts';
 import { expire } from './freeze.ts';
+import { historyNode, nextIndex } from './history.ts';
 import type { Gtm } from './gtm.ts';
 import { Script, type World } from './objectscript.ts';
 import { hang, pause, type Faults, type Instance, type Store } from './state.ts';
@@ -274,7 +275,26 @@ class Terminal implements World {
     this.namespace = name.toUpperCase();
   }
 
+  /** The history of backups is kept with the rest of the state, so that no restore turns it back. */
+  #historySubscripts(reference: string): readonly string[] | undefined {
+    const found = /^\^SYS\("BUHISTORY",(.*)\)$/.exec(reference)?.[1];
+    if (found === undefined || this.namespace !== '%SYS') return undefined;
+    if (this.#context.faults.noHistory === true) throw new ScriptError('PROTECT', '^SYS("BUHISTORY")');
+    return found.split(',').map((each) => each.replace(/^"(.*)"$/, '$1'));
+  }
+
+  orderGlobal(reference: string, direction: 1 | -1): Value {
+    const history = this.#historySubscripts(reference);
+    if (history !== undefined) return nextIndex(this.#store.read(this.#instance.name), history[0] ?? '', direction);
+    const { directory, local } = this.#place(reference);
+    return this.#evaluate(directory, `$order(${local},${direction})`);
+  }
+
   getGlobal(reference: string): Value | undefined {
+    const history = this.#historySubscripts(reference);
+    if (history !== undefined) {
+      return historyNode(this.#store.read(this.#instance.name), history[0] ?? '', history[1] ?? '');
+    }
     const { directory, local } = this.#place(reference);
     const answer = this.#evaluate(directory, `$data(${local})#10_":"_$get(${local})`);
     return answer.startsWith('1:') ? answer.slice(2) : undefined;

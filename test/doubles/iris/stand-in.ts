@@ -315,7 +315,7 @@ function newInstance(root: string, options: InstanceOptions, index: number): Ins
     },
     freeze: undefined,
     history: [],
-    backup: { full: {}, last: {}, noBackup: [] },
+    backup: { full: {}, last: {}, noBackup: [], running: false, aborting: false },
     mirror: mirror === undefined ? undefined : newMirror(mirror),
     calls: [],
   };

@@ -96,6 +96,8 @@ export interface Freeze {
 
 export interface HistoryEntry {
   readonly atMs: number;
+  /** Subscript in ^SYS("BUHISTORY"): days and seconds of its beginning, no two alike. */
+  readonly index: number;
   readonly type: 'F' | 'I' | 'C' | 'E';
   readonly description: string;
   readonly device: string;
@@ -107,6 +109,10 @@ export interface BackupBitmaps {
   readonly last: Record<string, string>;
   /** Directories whose GFNOBACKUP flag is set. */
   noBackup: string[];
+  /** One that hangs on purpose is at work (Faults.backupHangs). */
+  running: boolean;
+  /** The flag of AbortBackup. */
+  aborting: boolean;
 }
 
 export interface Mirror {
@@ -139,6 +145,16 @@ export interface Faults {
   readonly thawHangs?: boolean;
   /** What IsWDSuspended and IsWDSuspendedExt say instead of the truth. */
   readonly statusSays?: 'suspended' | 'running';
+  /** BACKUP^DBACK comes into its first pass and stays there until it is aborted. */
+  readonly backupHangs?: boolean;
+  /** What BACKUP^DBACK returns instead of the truth. */
+  readonly backupSays?: string;
+  /** Text that is cut out of the backup's log. */
+  readonly backupLogLacks?: string;
+  /** ^SYS("BUHISTORY") cannot be read. */
+  readonly noHistory?: boolean;
+  /** EXTALL and EXTSELCT return this, and restore nothing. */
+  readonly restoreSays?: string;
   /** Instead of the true exit code. `acts: false`: nothing is done or printed before. */
   readonly exits?: readonly {
     readonly call: 'freeze' | 'thaw' | 'status' | 'history' | 'session' | 'qlist';

@@ -4,8 +4,10 @@ import type { FreezeStatus, HoldToken, ThawAnswer } from '../../../model/hold.ts
 import type { Finding, Level } from '../../../model/point.ts';
 import type { Application, Copy, EngineEvent, HoldSession, Located } from '../../../ports/application.ts';
 import type { Journals } from '../../../ports/journals.ts';
+import type { OnlineBackup } from '../../../ports/online.ts';
 import type { ApplicationModule, Discovered, Platform, SecretReader } from '../../../ports/module.ts';
-import { historyScript, sizeScript } from './commands.ts';
+import { historyScript } from './commands.ts';
+import { sizeScript } from './commands-online.ts';
 import { irisConfig, type IrisConfig } from './config.ts';
 import { Control } from './control.ts';
 import { eventsBetween } from './events.ts';
@@ -13,6 +15,7 @@ import { askSuspended } from './freeze.ts';
 import { IrisHold } from './hold.ts';
 import { IrisJournals } from './journals.ts';
 import { locate } from './locate.ts';
+import { IrisOnline } from './online.ts';
 import { parseAnswers } from './parse.ts';
 import type { Instance } from './parse-instances.ts';
 import { parseBackupSize } from './parse-online.ts';
@@ -38,10 +41,12 @@ interface Known {
 export class IrisApplication implements Application {
   readonly engine = 'iris';
   readonly journals: Journals;
+  readonly online: OnlineBackup;
   readonly #control: Control;
 
-  constructor(config: IrisConfig, platform: Platform, secret: SecretReader) {
+  constructor(config: IrisConfig, workload: string, platform: Platform, secret: SecretReader) {
     this.#control = new Control(config, platform, secret);
+    this.online = new IrisOnline(this.#control, workload);
     this.journals = new IrisJournals(this.#control);
   }
 
@@ -233,8 +238,12 @@ export class IrisApplication implements Application {
     return [...sums].map(([level, bytes]) => ({ level, bytes, said: `INT^DBSIZE of ${instances.length} instances` }));
   }
 
-  /** Counts for the engine's journal purge, so it comes last: a backup that was never proved must not let journals go. */
-  async confirm(point: { readonly id: string; readonly cutAt: string }): Promise<void> {
+  /**
+   * Counts for the engine's journal purge, so it comes last: a backup that was never proved must not let journals go. The engine has
+   * counted its own backups itself, and an entry more in its history would only cover up what went before.
+   */
+  async confirm(point: { readonly id: string; readonly cutAt: string; readonly method?: string }): Promise<void> {
+    if (point.method === 'online' || point.method === 'concurrent') return;
     for (const instance of await this.#control.wanted()) {
       const description = `stillpoint ${point.id} of ${point.cutAt}`;
       // As an argument of the command its exit code would not be documented; here it answers, or it did not run.
@@ -281,6 +290,6 @@ export const iris: ApplicationModule<IrisConfig> = {
   kind: 'iris',
   config: irisConfig,
   reachable: true,
-  create: (config, _workload, platform, secret) => new IrisApplication(config, platform, secret),
+  create: (config, workload, platform, secret) => new IrisApplication(config, workload, platform, secret),
   discover,
 };

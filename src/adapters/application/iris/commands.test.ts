@@ -8,12 +8,10 @@ import {
   integrityScript,
   listArgv,
   methodArgv,
-  onlineScript,
   qlistArgv,
   questions,
   quoted,
   scriptArgv,
-  sizeScript,
   statArgv,
   suspendedExpression,
   switchScript,
@@ -23,6 +21,7 @@ import {
   windowsExitLines,
   windowsLine,
 } from './commands.ts';
+import { onlineScript, sizeScript } from './commands-online.ts';
 
 const iris: Tool = { kind: 'iris', program: '/usr/bin/iris', session: '/usr/bin/iris', user: undefined };
 const cache: Tool = { kind: 'ccontrol', program: '/usr/bin/ccontrol', session: '/usr/bin/csession', user: 'cacheusr' };

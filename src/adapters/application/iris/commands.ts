@@ -104,7 +104,7 @@ export function thawExpression(log: string): string {
 export const suspendedExpression = '##class(Backup.General).IsWDSuspendedExt()';
 
 /** Answers of scripts come as `SP:name=value`, so that prompts and banners cannot be taken for them. */
-function say(name: string, expression: string): string {
+export function say(name: string, expression: string): string {
   return `write !,"SP:${name}=",${expression},!`;
 }
 
@@ -160,37 +160,6 @@ export function historyScript(description: string): readonly string[] {
     say('history', '$system.Status.IsOK(spsc)'),
     'halt',
   ];
-}
-
-/** Types of `$$INT^DBSIZE`; the menu of ^DBSIZE counts differently. */
-const sizeTypes = { incremental: 1, full: 2, cumulative: 3 } as const;
-
-export function sizeScript(): readonly string[] {
-  return [...Object.entries(sizeTypes).map(([level, type]) => say(level, `$$INT^DBSIZE(${type})`)), 'halt'];
-}
-
-const levelLetters = { full: 'F', cumulative: 'C', incremental: 'I' } as const;
-
-export interface OnlineCall {
-  readonly level: keyof typeof levelLetters;
-  readonly description: string;
-  readonly output: string;
-  readonly log: string;
-  readonly switchJournal: boolean;
-}
-
-/** NOINPUT: a question (another volume, an existing file) ends the backup instead of waiting for an answer that nobody gives. */
-export function onlineScript(call: OnlineCall): readonly string[] {
-  const yes = call.switchJournal ? '"Y"' : '"N"';
-  const args = [
-    '""',
-    `"${levelLetters[call.level]}"`,
-    quoted(call.description),
-    quoted(call.output),
-    yes,
-    quoted(call.log),
-  ];
-  return [`set spx=$$BACKUP^DBACK(${[...args, '"NOINPUT"', '"N"', yes].join(',')})`, say('backup', 'spx'), 'halt'];
 }
 
 export function switchScript(): readonly string[] {

@@ -113,6 +113,20 @@ export const irisConfig = z
       .describe(
         'Where ExternalFreeze writes its log, one small file a hold, removed after a proved thaw. The manager’s directory of each instance if absent. The instance must be able to write there.',
       ),
+    backupDirectory: plainPath
+      .optional()
+      .describe(
+        'Where the engine writes its own backup (methods online and concurrent) before it goes into the repository; a subdirectory for each run, removed afterwards. On a local disk with room for a full: in its last pass a backup suspends the write daemon, and a network drive that hangs then hangs the instance. The instance must be able to write there, and strangers must not.',
+      ),
+    backupTimeout: duration
+      .default('24h')
+      .describe('How long the engine’s own backup of one instance may take before it is aborted.'),
+    maySpoilHistory: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Let the method concurrent clear the bitmaps and with them the engine’s history of backups (CLRINC^DBACK). Every chain of incrementals, also of others, then begins anew with a full.',
+      ),
     verify: verify.optional(),
   })
   .describe('InterSystems IRIS or Caché instances on this machine.');

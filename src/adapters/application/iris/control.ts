@@ -14,7 +14,7 @@ import {
   statArgv,
   type Tool,
 } from './commands.ts';
-import type { IrisConfig } from './config.ts';
+import { type IrisConfig, secondsOf } from './config.ts';
 import { type Exit, methodExit, refusalIn } from './parse.ts';
 import { type Instance, parseList, parseQlist } from './parse-instances.ts';
 
@@ -205,6 +205,11 @@ export class Control {
       // No such program: whoever asks treats silence as unknown.
       return undefined;
     }
+  }
+
+  /** The limit for a backup by the engine. */
+  get backupMs(): number {
+    return secondsOf(this.config.backupTimeout) * 1000;
   }
 
   async command(argv: Argv, timeoutMs = fileMs): Promise<CommandResult> {

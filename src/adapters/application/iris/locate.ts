@@ -53,7 +53,7 @@ export async function locate(control: Control, signal: AbortSignal): Promise<Loc
       all.flatMap(({ seen }) => seen).filter(({ here }) => paths.some(({ path }) => path === here)),
     ),
     identity: instances.map((each) => `${each.name}:${each.dataDirectory}`).join(' '),
-    facts: Object.fromEntries(all.flatMap(factsOf)),
+    facts: { ...Object.fromEntries(all.flatMap(factsOf)), ...(await ownerOf(control, all[0]?.places.manager)) },
   };
 }
 
@@ -214,6 +214,13 @@ async function bytesOf(control: Control, kept: readonly Seen[]): Promise<number>
     );
   }
   return sizes.reduce((sum, size) => sum + size, 0);
+}
+
+/** Whoever restores a backup of the engine must let it read and write there. */
+async function ownerOf(control: Control, directory = '/'): Promise<Readonly<Record<string, string>>> {
+  const { exitCode, stdout } = await control.command(['stat', '-L', '-c', '%u %g', '--', directory]);
+  const [, ownerUid, ownerGid] = /^(\d+) (\d+)$/.exec(stdout.trim()) ?? [];
+  return exitCode !== 0 || ownerUid === undefined || ownerGid === undefined ? {} : { ownerUid, ownerGid };
 }
 
 function factsOf(found: {

@@ -45,6 +45,7 @@ describe('iris: online backup', () => {
     assert.deepEqual(parseOnlineLog(log.replaceAll('\n', '\r\n')), {
       finished: true,
       enabled: true,
+      resumed: true,
       passesBegun: 3,
       passes: 3,
       lastPass: true,
@@ -63,7 +64,7 @@ describe('iris: online backup', () => {
     assert.equal(parseOnlineLog(log.replace('Backup complete.', '')).finished, false);
     const stuck = parseOnlineLog(log.slice(0, log.indexOf('Copied 2 blocks')));
     assert.deepEqual([stuck.finished, stuck.enabled, stuck.lastPass, stuck.passes], [false, false, true, 2]);
-    assert.equal(parseOnlineLog('').enabled, true);
+    assert.deepEqual([parseOnlineLog('').enabled, parseOnlineLog('').resumed], [true, false]);
     assert.equal(parseOnlineLog('no level is named').made, undefined);
   });
 

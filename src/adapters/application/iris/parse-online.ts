@@ -6,6 +6,8 @@ export interface OnlineLog {
   readonly finished: boolean;
   /** Updates go on after the last pass, according to the log. False after a pass that suspended the write daemon and said no more. */
   readonly enabled: boolean;
+  /** It says so itself that updates go on. */
+  readonly resumed: boolean;
   /** Passes that were begun and that were completed. */
   readonly passesBegun: number;
   readonly passes: number;
@@ -54,6 +56,7 @@ export function parseOnlineLog(text: string): OnlineLog {
   return {
     finished: has('***FINISHED BACKUP***') && has('Backup complete.'),
     enabled: !has('Suspending write daemon') || has('Global references are enabled.'),
+    resumed: has('Global references are enabled.'),
     passesBegun,
     passes,
     lastPass: has('This is the last pass'),

@@ -6,6 +6,7 @@ import type { Copy } from '../../../ports/application.ts';
 import { integrityScript, questions } from './commands.ts';
 import type { Control } from './control.ts';
 import { databasesIn } from './locate.ts';
+import { isLeftOut } from './online-list.ts';
 import { answersOf, parseAnswers } from './parse.ts';
 import { parseMessages } from './parse-messages.ts';
 import { judgeIntegrity, parseIntegrity } from './parse-verify.ts';
@@ -24,7 +25,12 @@ export async function* verify(control: Control, copy: Copy, signal: AbortSignal)
     yield* await window(copy, instance);
   }
   signal.throwIfAborted();
-  const at = [...databases.values()].flat().map((directory) => copy.at(directory));
+  const there = await Promise.all(
+    [...databases.values()]
+      .flat()
+      .map(async (directory) => ((await missing(copy, directory)) ? [] : [copy.at(directory)])),
+  );
+  const at = there.flat();
   const { verify: settings } = control.config;
   if (settings === undefined) {
     const said =
@@ -46,8 +52,21 @@ export async function* verify(control: Control, copy: Copy, signal: AbortSignal)
   yield* await integrity(control, settings.instance, settings.partial, at, signal);
 }
 
+/** The engine's own backups never hold these databases; it makes them anew, or they come with the installation. */
+async function missing(copy: Copy, directory: string): Promise<boolean> {
+  return isLeftOut(directory) && (await stat(copy.at(directory)).catch(() => undefined)) === undefined;
+}
+
 async function* files(copy: Copy, instance: string, directories: readonly string[]): AsyncGenerator<Finding> {
   for (const directory of directories) {
+    if (await missing(copy, directory)) {
+      yield {
+        severity: 'info',
+        check: 'files',
+        said: `${directory} is in no backup by the engine, and not in the copy`,
+      };
+      continue;
+    }
     const at = copy.at(directory);
     let names: readonly string[];
     try {
