@@ -315,7 +315,8 @@ async function inside(directory: string): Promise<readonly string[]> {
   }
 }
 
-async function marked(mark: string): Promise<readonly { readonly pid: number; readonly command: string }[]> {
+/** Processes with this mark in their environment. */
+export async function marked(mark: string): Promise<readonly { readonly pid: number; readonly command: string }[]> {
   const found: { pid: number; command: string }[] = [];
   for (const name of await readdir('/proc')) {
     if (!/^\d+$/.test(name)) continue;
