@@ -79,6 +79,22 @@ export interface Reached {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** Guards and sentinels of the test whose programs lie in `bin`. */
+function startedWith(bin: string): readonly number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && Number(name) !== process.pid)
+    .map(Number)
+    .filter((pid) => {
+      try {
+        const isOurs = readFileSync(`/proc/${pid}/environ`, 'utf8').includes(`PATH=${bin}:`);
+        return isOurs && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('guard-main.ts');
+      } catch {
+        // It has ended.
+        return false;
+      }
+    });
+}
+
 export async function reached(): Promise<Reached> {
   const directory = await mkdtemp(join(tmpdir(), 'sp-reach-'));
   const at = (...parts: string[]): string => join(directory, ...parts);
@@ -125,6 +141,14 @@ export async function reached(): Promise<Reached> {
     alive,
     async [Symbol.asyncDispose]() {
       await die();
+      // A sentinel that could not see the thaw before the container was gone would try on for minutes.
+      for (const pid of startedWith(at('bin'))) {
+        try {
+          process.kill(pid, 'SIGKILL');
+        } catch {
+          // It has ended.
+        }
+      }
       process.env['PATH'] = pathBefore;
       await rm(directory, { recursive: true, force: true });
     },
