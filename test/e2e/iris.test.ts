@@ -93,9 +93,9 @@ async function make({ run, place }: Scene, exitCode: number, ...args: readonly s
 }
 
 /** Rows of a restored point, whose file is opened beside the original. */
-async function restored({ run, directory, standIn }: Scene, point: Point): Promise<number> {
-  const target = join(directory, `restored-${point.id}`);
-  await run(['restore', point.id, '--target', target]);
+async function restored({ run, directory, standIn }: Scene, point: Point, ...to: readonly string[]): Promise<number> {
+  const target = await mkdtemp(join(directory, 'restored-'));
+  await run(['restore', point.id, '--target', target, ...to]);
   const at = target + standIn.database('HIS', 'USER').directory;
   const gtm = new Gtm(standIn.root);
   assert.equal(gtm.adopt(at).code, 0);
@@ -134,6 +134,9 @@ describe("IRIS, stand-in: the engine's own backup by the command line", { skip: 
     const third = await make(s, 0, '--method', 'online');
     assert.deepEqual([third.level, third.parent], ['incremental', second.id]);
     assert.equal(await restored(s, third), ends[4]);
+    const beyond = await s.write();
+    await s.run(['journal', 'ship', 'his']);
+    assert.equal(await restored(s, third, '--to', 'latest'), beyond, 'and its journals go on from there');
   });
 
   it('reports the larger level after a foreign backup, refuses after a foreign full, and goes on after a kill', async (t) => {

@@ -60,6 +60,14 @@ export function memoryScript(): readonly string[] {
   ];
 }
 
+/** Databases of which the next backup must be a full (GFNOBACKUP): a new file, or a bitmap that is damaged. */
+export function flagScript(directories: readonly string[]): readonly string[] {
+  return directories.map((directory) => {
+    const name = quoted(withSlash(directory));
+    return `set spsc=##class(Backup.General).GetDBNoBackupFlag(${name},.spf) ${say('flag', `spf,"=",${name}`)}`;
+  });
+}
+
 /** The databases that a backup of the list would hold, written by the engine into a file of ours. */
 export function listScript(file: string): readonly string[] {
   return [`do LISTDIRS^DBACK(${quoted(file)},"QUIET")`];

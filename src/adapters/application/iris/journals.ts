@@ -13,7 +13,7 @@ import type { Instance } from './parse-instances.ts';
 import { journalChains, parseJournalName, parseJournalStats, partOf } from './parse-journal.ts';
 import { parseJournalRestore } from './parse-verify.ts';
 import { journalDirectories, placesOf } from './places.ts';
-import { unfit } from './verify.ts';
+import { missing, unfit } from './verify.ts';
 
 const switchMs = 60_000;
 const rollMs = 24 * 60 * 60_000;
@@ -196,11 +196,16 @@ export class IrisJournals implements Journals {
     }
     const names = files.map(({ file }) => file.name);
     const sources = sourcesIn(copy.facts).get(instance) ?? [];
+    const present: { readonly source: string; readonly target: string }[] = [];
+    for (const [i, each] of databases.entries()) {
+      // Its own backup leaves them out, and an update for a database that is not there would end the rolling forward.
+      if (!(await missing(copy, each))) present.push({ source: sources[i] ?? each, target: copy.at(each) });
+    }
     const script = rollForwardScript({
       directory,
       first: join(directory, names[0] ?? ''),
       last: join(directory, names.at(-1) ?? ''),
-      databases: databases.map((each, i) => ({ source: sources[i] ?? each, target: copy.at(each) })),
+      databases: present,
     });
     const output = await this.#control.script(by, script, { timeoutMs: rollMs, signal });
     const answers = parseAnswers(output);

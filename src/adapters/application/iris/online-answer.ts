@@ -25,6 +25,8 @@ export interface Target {
   /** Why a larger level is made than was asked for. */
   readonly why?: string;
   readonly below?: Mark;
+  /** Directories whose flag said beforehand that a full would be made. */
+  readonly flagged?: readonly string[];
   readonly dirty?: { readonly begin: DirtyMark; readonly end: DirtyMark };
 }
 
@@ -98,7 +100,10 @@ function faultsOf(
 function reasonFor(target: Target, warnings: readonly string[]): string {
   const [first] = warnings;
   if (first !== undefined) return first;
-  return `a database of ${target.name} has had no full since it came into the list, or its bitmap was cleared or is damaged (GFNOBACKUP)`;
+  if (target.flagged !== undefined && target.flagged.length > 0) {
+    return `the bitmap of ${target.flagged.join(', ')} cannot be used (GFNOBACKUP)`;
+  }
+  return `a database of ${target.name} is new in its list or has had no full, or its bitmap was cleared`;
 }
 
 function startOf(

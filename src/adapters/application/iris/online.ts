@@ -5,14 +5,14 @@ import type { Moment } from '../../../model/time.ts';
 import type { Copy } from '../../../ports/application.ts';
 import type { AppliedLevel, OnlineAnswer, OnlineBackup, OnlineRequest, OnlineRun } from '../../../ports/online.ts';
 import { applyLevel } from './apply.ts';
-import { clearScript, externalScript, labelScript, memoryScript, sizeScript } from './commands-online.ts';
+import { clearScript, externalScript, flagScript, labelScript, memoryScript, sizeScript } from './commands-online.ts';
 import type { Control } from './control.ts';
 import { madeOf, type Result, resultOf, type Target } from './online-answer.ts';
 import { chooseLevel, describe, readDirtyMark, readMark, unprovenSince, writeDirtyMark } from './online-chain.ts';
-import { assertListed, neededOf } from './online-list.ts';
+import { assertListed, type Needed, neededOf } from './online-list.ts';
 import { type BackupPlace, makePlace, refuseFull, removePlace } from './online-place.ts';
 import { type Finished, IrisRun, jobOf } from './online-run.ts';
-import { parseAnswers } from './parse.ts';
+import { answersOf, parseAnswers } from './parse.ts';
 import { type Memory, parseLabel, parseMemory } from './parse-label.ts';
 import { parseBackupSize } from './parse-online.ts';
 import { placesOf } from './places.ts';
@@ -92,7 +92,14 @@ export class IrisOnline implements OnlineBackup {
     if (below === undefined) throw misfit(`${JSON.stringify(text)} is no mark of a backup of ${name}`);
     const choice = chooseLevel(level, below, memory);
     if ('misfit' in choice) throw misfit(`${name}: ${choice.misfit}`);
-    return { name, needed, below, ...choice };
+    return { name, needed, below, ...choice, flagged: await this.#flagged(name, needed, signal) };
+  }
+
+  /** Only to say later why a full was made: the engine goes by its flags itself. */
+  async #flagged(name: string, needed: readonly Needed[], signal: AbortSignal): Promise<readonly string[]> {
+    const script = flagScript(needed.map(({ directories }) => directories[0] ?? ''));
+    const output = await this.#control.script(name, [...script, 'halt'], { signal, timeoutMs: questionMs });
+    return answersOf(output, 'flag').flatMap((each) => (each.startsWith('1=') ? [each.slice(2)] : []));
   }
 
   async #memory(name: string, signal: AbortSignal): Promise<Memory> {

@@ -53,7 +53,7 @@ export async function* verify(control: Control, copy: Copy, signal: AbortSignal)
 }
 
 /** The engine's own backups never hold these databases; it makes them anew, or they come with the installation. */
-async function missing(copy: Copy, directory: string): Promise<boolean> {
+export async function missing(copy: Copy, directory: string): Promise<boolean> {
   return isLeftOut(directory) && (await stat(copy.at(directory)).catch(() => undefined)) === undefined;
 }
 
@@ -115,8 +115,9 @@ async function window(copy: Copy, instance: string): Promise<readonly Finding[]>
 
 /** Why the instance must not be used: a mirror member could take a copy for its own database. */
 export async function unfit(control: Control, name: string, signal: AbortSignal): Promise<string | undefined> {
-  const live = (await control.wanted(signal)).map((each) => each.name.toUpperCase());
-  if (live.includes(name.toUpperCase()))
+  // By the configuration alone: where a copy is restored, the live instance may not be.
+  const { instances } = control.config;
+  if (instances !== 'all' && instances.some((each) => each.toUpperCase() === name.toUpperCase()))
     return `${name} is backed up itself: a copy must be checked on another instance`;
   const output = await control.script(name, questions([]), { signal });
   const member = parseAnswers(output).get('member');
