@@ -138,6 +138,7 @@ describe('freezes and thaws', () => {
     );
     assert.match(parseRenames(transcript('unfreeze-online'))[0]?.to ?? '', /^\/srv\/gtm\/g\.mjl_\d{13}/);
     assert.deepEqual(parseRenames('%GTM-I-FILERENAME, something unheard of'), []);
+    assert.deepEqual(parseRenames('%GTM-I-JNLCREATE, Journal file /a created'), []);
   });
 });
 
