@@ -23,7 +23,7 @@ interface Scene {
   readonly directory: string;
   /** Where the engine writes. */
   readonly place: string;
-  run<T>(args: readonly string[], exitCode?: number): Promise<T>;
+  readonly run: <T>(args: readonly string[], exitCode?: number) => Promise<T>;
   start(args: readonly string[]): RunningProcess;
   write(ms?: number): Promise<number>;
 }
@@ -171,6 +171,35 @@ describe("IRIS, stand-in: the engine's own backup by the command line", { skip: 
     s.standIn.faults('HIS', {});
     const last = await s.write();
     assert.equal(await restored(s, await make(s, 0, '--method', 'online', '--level', 'full')), last);
+  });
+
+  it('leaves nothing that the next run does not take away when it is killed', async (t) => {
+    const s = await scene(t);
+    await s.write();
+    const full = await make(s, 0, '--method', 'online');
+    s.standIn.faults('HIS', { backupHangs: true });
+    const flow = s.start(['backup', 'his', '--method', 'online']);
+    assert.ok(await eventually(async () => s.standIn.instance('HIS').backup.running, 30_000));
+    flow.kill('SIGKILL');
+    await flow.exited;
+    assert.equal((await readdir(s.place)).length, 1, 'the engine goes on with it');
+    const busy = await s.run<{ error: { code: string } }>(
+      ['backup', 'his', '--method', 'online', '--level', 'full'],
+      5,
+    );
+    assert.equal(busy.error.code, 'command-failed');
+    s.standIn.faults('HIS', {});
+    s.standIn.change('HIS', ({ backup }) => {
+      backup.aborting = true;
+    });
+    assert.ok(await eventually(async () => !s.standIn.instance('HIS').backup.running, 10_000));
+    s.standIn.change('HIS', ({ backup }) => {
+      backup.aborting = false;
+    });
+    const end = await s.write();
+    const next = await make(s, 0, '--method', 'online');
+    assert.deepEqual([next.level, next.parent], ['incremental', full.id]);
+    assert.equal(await restored(s, next), end);
   });
 
   it('closes a live copy', async (t) => {

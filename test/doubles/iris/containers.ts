@@ -98,15 +98,19 @@ export function docker(root: string, words: readonly string[], write: (text: str
 }
 
 function inspect(root: string, more: readonly string[], write: (text: string) => void): number {
-  const names = flags(more, ['-f', '--format', '--type']).rest;
+  const { flags: set, rest: names } = flags(more, ['-f', '--format', '--type']);
   const known = places(root).containers;
   const found = names.map((name) => known.find((one) => one.name === name));
-  write(`${JSON.stringify(found.filter((one) => one !== undefined).map(inspected), undefined, 4)}\n`);
+  const there = found.filter((one) => one !== undefined).map(inspected);
+  // The one template that is asked for here; one line for each container.
+  if (set.values['--format'] === '{{json .Mounts}}')
+    write(there.map(({ Mounts }) => `${JSON.stringify(Mounts)}\n`).join(''));
+  else write(`${JSON.stringify(there, undefined, 4)}\n`);
   const missing = names[found.indexOf(undefined)];
   return missing === undefined ? 0 : complain(`Error: No such object: ${missing}`, 1);
 }
 
-function inspected(container: Container): unknown {
+function inspected(container: Container) {
   return {
     Name: `/${container.name}`,
     State: { Status: container.running ? 'running' : 'exited', Running: container.running },

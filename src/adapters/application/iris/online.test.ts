@@ -7,7 +7,13 @@ import { dirname, join } from 'node:path';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { describe, it, type TestContext } from 'node:test';
-import { irisStandIn, type IrisStandIn, whyNoIris } from '../../../../test/doubles/iris/stand-in.ts';
+import {
+  type InstanceOptions,
+  type IrisOptions,
+  irisStandIn,
+  type IrisStandIn,
+  whyNoIris,
+} from '../../../../test/doubles/iris/stand-in.ts';
 import { realPlatform } from '../../../../test/doubles/platform.ts';
 import { codeOf } from '../../../model/errors.ts';
 import type { Marks } from '../../../model/journal.ts';
@@ -16,6 +22,8 @@ import { systemClock } from '../../../platform/clock.ts';
 import { type Command, type Exec, systemExec } from '../../../platform/exec.ts';
 import type { Application, Copy } from '../../../ports/application.ts';
 import type { AppliedLevel, OnlineAnswer, OnlineBackup, OnlineRun } from '../../../ports/online.ts';
+import { docker } from '../../host/docker/host.ts';
+import { localHost } from '../../host/local/host.ts';
 import { iris } from './application.ts';
 import { irisConfig } from './config.ts';
 
@@ -39,12 +47,20 @@ async function directory(t: TestContext): Promise<string> {
 }
 
 /** Its commands stand at the front of the search path of this one program only: the tests here run one after the other. */
-async function stage(t: TestContext, names: readonly string[] = ['ONE']): Promise<Stage> {
+async function stage(
+  t: TestContext,
+  names: readonly string[] = ['ONE'],
+  besides: { readonly instance?: Partial<InstanceOptions>; readonly containers?: IrisOptions['containers'] } = {},
+): Promise<Stage> {
   const standIn = await irisStandIn({
-    instances: [...names.map((name) => ({ name })), { name: 'VERIFY', databases: [{ name: 'IRISSYS' }] }],
+    instances: [
+      ...names.map((name) => ({ name, ...besides.instance })),
+      { name: 'VERIFY', databases: [{ name: 'IRISSYS' }] },
+    ],
+    containers: besides.containers ?? [],
   });
   const before = process.env['PATH'] ?? '';
-  process.env['PATH'] = `${standIn.bin}:${before}`;
+  process.env['PATH'] = `${standIn.bin}:${standIn.containerBin}:${before}`;
   t.after(async () => {
     process.env['PATH'] = before;
     await standIn[Symbol.asyncDispose]();
@@ -394,6 +410,42 @@ describe('iris: several instances, and a place that is read from afar', { skip }
     assert.ok(far.online !== undefined);
     const full = await take(t, { ...s, online: far.online }, 'full');
     assert.equal(await restored(t, s, [full]), end);
+  });
+});
+
+describe('iris: in a container', { skip }, () => {
+  it('backs up into a place that only the container has, and is aborted there', async (t) => {
+    const data = await directory(t);
+    const s = await stage(t, ['ONE'], {
+      instance: { directory: data },
+      containers: [{ name: 'box', running: true, mounts: [{ source: data, destination: data }] }],
+    });
+    const host = docker.create(docker.config.parse({ container: 'box' }), localHost(systemExec));
+    const inside = iris.create(
+      irisConfig.parse({ instances: ['ONE'], backupDirectory: s.place }),
+      'orders',
+      realPlatform('/nonexistent', { host, exec: host.exec }),
+      () => Promise.reject(new Error('no secrets here')),
+    );
+    assert.ok(inside.online !== undefined);
+    const there = { ...s, online: inside.online };
+    const ends = [await write(s)];
+    const full = await take(t, there, 'full');
+    ends.push(await write(s));
+    const next = await take(t, there, 'incremental', full.answer.to);
+    fits(next, full);
+    assert.equal(next.answer.made, 'incremental');
+    assert.equal(await restored(t, s, [full]), ends[0]);
+    assert.equal(await restored(t, s, [full, next]), ends[1]);
+    s.standIn.faults('ONE', { backupHangs: true });
+    {
+      await using run = await inside.online.start({ level: 'full', since: undefined, scratch: s.place, signal: never });
+      assert.equal(run.streams.length, 1);
+      await eventually(() => s.standIn.instance('ONE').backup.running);
+    }
+    assert.deepEqual(await readdir(s.place), []);
+    const { running, aborting } = s.standIn.instance('ONE').backup;
+    assert.deepEqual([running, aborting], [false, false]);
   });
 });
 

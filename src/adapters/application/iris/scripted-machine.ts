@@ -139,7 +139,7 @@ export class ScriptedMachine {
   }
 
   #name({ argv, stdin }: Command): { readonly call: string; readonly instance: ScriptedInstance | undefined } {
-    const [program = '', verb = '', name = ''] = argv;
+    const [program, verb = '', name = ''] = argv;
     const expression = argv[4] ?? '';
     const instance = this.instances.find((each) => each.name === name);
     const others: Readonly<Record<string, string>> = { cat: 'read', tail: 'read', stat: 'size' };
