@@ -27,7 +27,7 @@ export interface Command {
 
 export interface CommandResult {
   readonly argv: readonly string[];
-  /** Null when a signal ended it. */
+  /** Null when a signal ended it, or when nobody can say how it ended (a container that went away). */
   readonly exitCode: number | null;
   readonly killedBy: string | null;
   readonly timedOut: boolean;
