@@ -33,6 +33,8 @@ export interface GtmOptions {
   readonly directory?: string;
   /** The load is not a child of the test but is stopped and started by commands, which stand in the configuration. */
   readonly service?: boolean;
+  /** Replication is on for all regions, as an instance of this name whose servers are not started. */
+  readonly instance?: string;
   /** Further settings of the adapter. */
   readonly config?: Readonly<Record<string, unknown>>;
 }
@@ -75,11 +77,12 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
   await copyFile(join(routines, 'spwriter.m'), join(source, 'spwriter.m'));
   const globalDirectory = join(directory, 'app.gld');
   const distribution = findDistributions().at(-1) ?? '';
+  const replicationInstance = options.instance === undefined ? undefined : join(directory, 'app.repl');
   const place: GtmPlace = {
     distribution,
     globalDirectory,
     variables: { SPDB: directory },
-    replicationInstance: undefined,
+    replicationInstance,
     routines: `${objects}(${source})`,
   };
   const stateDirectory = join(home, 'state');
@@ -107,8 +110,12 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
     limits,
   );
   await database.mupip(['create'], limits);
+  if (options.instance !== undefined)
+    await database.mupip(['replicate', '-instance_create', `-name=${options.instance}`], limits);
   if (options.journal !== false) {
-    for (const name of names) await database.mupip(['set', '-region', name, '-journal=enable,on,before'], limits);
+    const replication = options.instance === undefined ? [] : ['-replication=on'];
+    for (const name of names)
+      await database.mupip(['set', '-region', name, ...replication, '-journal=enable,on,before'], limits);
   }
   const config = {
     globalDirectory,
@@ -116,6 +123,7 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
     routines: `${objects}(${source})`,
     verify: { routine: 'inv^spwriter', expect: 'invariant holds' },
     ...(options.freeze === undefined ? {} : { freeze: options.freeze }),
+    ...(replicationInstance === undefined ? {} : { replicationInstance }),
     ...options.config,
   };
   const log = (id: number): string => join(objects, `load-${id}.log`);

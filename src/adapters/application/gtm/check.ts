@@ -5,8 +5,10 @@ import type { GtmConfig } from './config.ts';
 import { Gtm } from './engine.ts';
 import { whyNotOnline } from './hold.ts';
 import { regionsOf } from './locate.ts';
+import { parseReceived, type SourceServer } from './parse-journal.ts';
 import type { RegionState } from './parse.ts';
 import { describeFreeze } from './record.ts';
+import { replicationOf, sourceServers } from './replication.ts';
 
 const limitMs = 15_000;
 const newestTested = 'GT.M V7.0-005';
@@ -35,6 +37,7 @@ export async function* check(config: GtmConfig, platform: Platform, signal: Abor
   );
   for (const state of states)
     yield* regionFindings(state, gtm.uid, regions.find((each) => each.name === state.region)?.file);
+  yield* replication(gtm, states, { limitMs, signal });
   const why = whyNotOnline(states, version);
   const kind = config.freeze ?? (why === undefined ? 'online' : 'plain');
   if (kind === 'online' && why !== undefined)
@@ -48,6 +51,52 @@ export async function* check(config: GtmConfig, platform: Platform, signal: Abor
       `writers go on under an online freeze until they have filled ${Math.round(bytes / 1024 / 1024)} MiB of global buffers of a region, then wait`,
     );
   }
+}
+
+/** Which side of a replicated pair this is, and how far the other one is behind, as far as this one knows. */
+async function* replication(
+  gtm: Gtm,
+  states: readonly RegionState[],
+  limits: { readonly limitMs: number; readonly signal: AbortSignal },
+): AsyncGenerator<Finding> {
+  if (!states.some((state) => state.replication === 'ON')) return;
+  const file = await replicationOf(gtm, limits);
+  if (file === undefined) {
+    yield finding(
+      'warning',
+      'replication',
+      'it is on, and application.gtm.replicationInstance is not set: no journal is purged',
+    );
+    return;
+  }
+  const role = await gtm.role(states, limits);
+  const side = role === 'standalone' ? 'its servers do not run' : role;
+  yield finding(role === 'standalone' ? 'warning' : 'info', 'replication', `instance ${file.instance}: ${side}`);
+  const servers = await sourceServers(gtm, limits);
+  for (const secondary of file.secondaries) yield backlogFinding(secondary, servers, file.rootPrimary);
+  if (role !== 'replica') return;
+  const received = parseReceived((await gtm.mupip(['replicate', '-receiver', '-showbacklog'], limits)).text);
+  if (received === undefined) {
+    yield finding('warning', 'replication', 'no receiver server runs: this instance falls behind');
+    return;
+  }
+  const waiting = Number(received.received - received.processed);
+  const said = `processed up to ${received.processed}, ${waiting} more received; what is still with the sender is not known here`;
+  yield { ...finding('info', 'backlog', said), value: waiting };
+}
+
+function backlogFinding(secondary: string, servers: readonly SourceServer[], rootPrimary: boolean): Finding {
+  const server = servers.find((each) => each.secondary === secondary);
+  if (server === undefined) {
+    return finding('warning', 'replication', `no source server runs for instance ${secondary}: no journal is purged`);
+  }
+  if (server.passive) {
+    const said = `the source server for instance ${secondary} is passive: it sends nothing`;
+    return finding(rootPrimary ? 'warning' : 'info', 'replication', said);
+  }
+  const behind = Number(server.posted - server.acknowledged);
+  const said = `instance ${secondary} had processed ${server.acknowledged} of ${server.posted} updates at its last heartbeat, ${behind} are open`;
+  return { ...finding('info', 'backlog', said), value: behind };
 }
 
 function* regionFindings(state: RegionState, uid: number, file: string | undefined): Generator<Finding> {

@@ -1,4 +1,3 @@
-import { statSync } from 'node:fs';
 import { basename } from 'node:path';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { CommandSpan, FreezeAnswer, MemberObservation, ThawAnswer } from '../../../model/hold.ts';
@@ -9,6 +8,7 @@ import type { Platform } from '../../../ports/module.ts';
 import { freezeArguments, journalOnArguments, type FreezeKind } from './commands.ts';
 import { complaintOf, type Gtm, wentWell } from './engine.ts';
 import { readHeaders } from './headers.ts';
+import { memberNow } from './member.ts';
 import type { JournalHeader } from './parse-journal.ts';
 import { parseFrozenRegions, type Region, type RegionState } from './parse.ts';
 import { describeFreeze, type FreezeRecord, type RecordFile } from './record.ts';
@@ -22,15 +22,6 @@ const switchMs = 1_000;
 const longestFreezeMs = 5_000;
 /** Below the time after which the guard asks the engine from outside. */
 const sessionThawMs = 5_000;
-
-/** A file that was replaced is another history, even under the same name. */
-export function memberOf(host: string, regions: readonly Region[], role: MemberObservation['role']): MemberObservation {
-  const epoch = regions.map(({ file }) => {
-    const { dev, ino } = statSync(file);
-    return `${dev}:${ino}`;
-  });
-  return { member: host, role, epoch: epoch.join(',') };
-}
 
 /**
  * `mupip freeze` on all regions by one command. The freeze is a state of the database and not of a process: it outlives us, the engine
@@ -171,8 +162,7 @@ export class GtmHold implements HoldSession {
 
   async observe(): Promise<MemberObservation> {
     // Asks nothing where replication is off; a freeze does not keep the question waiting.
-    const role = await this.#gtm.role(this.#replicated, { limitMs: stateMs });
-    return memberOf(this.#platform.host.name, this.#regions, role);
+    return memberNow(this.#gtm, this.#platform.host.name, this.#regions, this.#replicated, { limitMs: stateMs });
   }
 
   async thaw(): Promise<ThawAnswer> {

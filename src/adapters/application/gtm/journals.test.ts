@@ -13,7 +13,6 @@ import type { Finding } from '../../../model/point.ts';
 import type { Application, Copy } from '../../../ports/application.ts';
 import type { Journals, PlacedJournal } from '../../../ports/journals.ts';
 import { wentWell } from './engine.ts';
-import { firstMissing } from './journals.ts';
 
 const limits = { limitMs: 60_000 };
 const never = new AbortController().signal;
@@ -295,25 +294,5 @@ describe('gtm: journals', { skip: whyNoGtm() ?? false }, () => {
     const lame = await forward(t, db, await base.copy(), [...first, ...second.slice(0, 2)], { kind: 'latest' });
     assert.ok(lame.findings.some((each) => each.check === 'broken-transactions' && (each.value ?? 0) > 0));
     assert.ok(lame.last < (await roll(files)));
-  });
-});
-
-describe('gtm: what another instance has', () => {
-  const file = { rootPrimary: true, slots: [{ secondary: 'B', connected: 217n }] };
-
-  it('is what it acknowledged, or had when it connected, whichever is more', () => {
-    assert.deepEqual(firstMissing(file, [{ secondary: 'B', sequence: 3290n }]), [{ secondary: 'B', sequence: 3291n }]);
-    assert.deepEqual(firstMissing(file, [{ secondary: 'B', sequence: 0n }]), [{ secondary: 'B', sequence: 217n }]);
-  });
-
-  it('is the last connection when no source server runs', () => {
-    assert.deepEqual(firstMissing(file, []), [{ secondary: 'B', sequence: 217n }]);
-  });
-
-  it('matters to an instance that sends, and to no other', () => {
-    assert.deepEqual(firstMissing({ ...file, rootPrimary: false }, []), []);
-    const unconnected = { rootPrimary: true, slots: [{ secondary: 'B', connected: 0n }] };
-    assert.deepEqual(firstMissing(unconnected, []), []);
-    assert.deepEqual(firstMissing(unconnected, [{ secondary: 'B', sequence: 0n }]), [{ secondary: 'B', sequence: 1n }]);
   });
 });

@@ -12,14 +12,9 @@ import type { GtmConfig } from './config.ts';
 import { Gtm, has, unreachable, wentWell } from './engine.ts';
 import { readHeaders } from './headers.ts';
 import { mark } from './marks.ts';
-import {
-  type Acknowledged,
-  type JournalHeader,
-  parseBacklog,
-  parseReplicationFile,
-  type ReplicationFile,
-} from './parse-journal.ts';
+import type { JournalHeader } from './parse-journal.ts';
 import type { RegionState } from './parse.ts';
+import { replicationOf, sourceServers, type Wanted, wantedByOthers } from './replication.ts';
 import { rollForward } from './roll-forward.ts';
 
 const limitMs = 60_000;
@@ -106,7 +101,8 @@ export class GtmJournals implements Journals {
 
   async needed(signal: AbortSignal): Promise<readonly JournalNeed[]> {
     const { gtm, seen } = await this.#survey(signal);
-    const unsent = await this.#unacknowledged(gtm, signal);
+    // After the files: what is acknowledged only grows, so a file that ends since then is not missed.
+    const wanted = await this.#wanted(gtm, signal);
     const needs: JournalNeed[] = [];
     for (const mine of Map.groupBy(seen, (each) => each.region).values()) {
       const newest = mine.findLast((each) => !each.open);
@@ -115,26 +111,18 @@ export class GtmJournals implements Journals {
         if (each.open) need('the engine writes to it');
         if (each === newest) need('undoing a transaction that was open at the last switch may go back into it');
         if (!each.header.replicated) continue;
-        for (const { secondary, sequence } of unsent) {
-          // A closed file's end number is that of the first update after it.
-          if (each.open || each.header.endSequence > sequence)
-            need(`instance ${secondary} has acknowledged up to ${sequence - 1n}`);
-        }
+        // A closed file's end number is that of the first update after it.
+        for (const { from, why } of wanted) if (each.open || each.header.endSequence > from) need(why);
       }
     }
     return needs;
   }
 
-  /** For each other instance the number of the first update that it may not have. */
-  async #unacknowledged(gtm: Gtm, signal: AbortSignal): Promise<readonly Acknowledged[]> {
-    const instance = this.#config.replicationInstance;
-    if (instance === undefined) return [];
-    const shown = await gtm.mupip(['replicate', '-editinstance', '-show', instance], { limitMs, signal });
-    const file = parseReplicationFile(shown.text);
-    if (file === undefined) throw unreachable('the replication instance file cannot be read', shown);
-    // Without a running source server it fails, and only the instance file knows.
-    const backlog = await gtm.mupip(['replicate', '-source', '-showbacklog'], { limitMs, signal });
-    return firstMissing(file, parseBacklog(backlog.text));
+  async #wanted(gtm: Gtm, signal: AbortSignal): Promise<readonly Wanted[]> {
+    const file = await replicationOf(gtm, { limitMs, signal });
+    if (file !== undefined) return wantedByOthers(file, await sourceServers(gtm, { limitMs, signal }));
+    const why = 'it is replicated, and without application.gtm.replicationInstance it is not known to whom';
+    return [{ from: 0n, why }];
   }
 
   async remove(file: JournalFile): Promise<void> {
@@ -191,19 +179,4 @@ function inOrder(headers: readonly JournalHeader[]): readonly JournalHeader[] {
   return headers.toSorted(
     (a, b) => difference(a.begin, b.begin) || difference(a.end, b.end) || natural.compare(a.file, b.file),
   );
-}
-
-/**
- * An active source server knows what was acknowledged since it started; the instance file what the other had when it last connected. Both
- * are at most what it has, so the greater counts. On an instance that only receives, nobody waits for what a passive server would send.
- */
-export function firstMissing(file: ReplicationFile, acknowledged: readonly Acknowledged[]): readonly Acknowledged[] {
-  const missing = new Map<string, bigint>();
-  for (const { secondary, sequence } of acknowledged) missing.set(secondary, sequence + 1n);
-  for (const { secondary, connected } of file.slots) {
-    const known = missing.get(secondary);
-    if (known === undefined && (!file.rootPrimary || connected === 0n)) continue;
-    missing.set(secondary, known !== undefined && known > connected ? known : connected);
-  }
-  return [...missing].map(([secondary, sequence]) => ({ secondary, sequence }));
 }

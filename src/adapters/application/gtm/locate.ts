@@ -5,7 +5,8 @@ import type { Located } from '../../../ports/application.ts';
 import type { Platform } from '../../../ports/module.ts';
 import type { GtmConfig } from './config.ts';
 import { Gtm } from './engine.ts';
-import { chooseKind, memberOf } from './hold.ts';
+import { chooseKind } from './hold.ts';
+import { memberNow } from './member.ts';
 import type { Region } from './parse.ts';
 
 const limitMs = 15_000;
@@ -37,7 +38,7 @@ export async function locate(config: GtmConfig, platform: Platform, signal: Abor
   const owner = statSync(regions[0]?.file ?? globalDirectory);
   return {
     version,
-    member: memberOf(platform.host.name, regions, await gtm.role(states, { limitMs, signal })),
+    member: await memberNow(gtm, platform.host.name, regions, states, { limitMs, signal }),
     holdKind: 'writes-stopped',
     paths: [
       ...regions.map((region) => path(region.file, 'data', region.name)),

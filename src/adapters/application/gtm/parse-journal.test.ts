@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { beforeTime, parseBacklog, parseHeaders, parseReplicationFile } from './parse-journal.ts';
+import { beforeTime, parseBacklog, parseHeaders, parseReceived, parseReplicationFile } from './parse-journal.ts';
 
 // GT.M V7.0-005: TZ=UTC mupip journal -show=header -forward -noverify b.mjl_2026325095030,b.mjl (lines that are not read are left out)
 const headers = `%GTM-I-MUJNLSTAT, Initial processing started at Sat Nov 21 09:53:23 2026
@@ -79,6 +79,17 @@ test('a header that lacks what a chain needs is left out', () => {
   assert.deepEqual(parseHeaders(''), []);
 });
 
+test('a file that still has to be sent although its journaling was lost counts as replicated', () => {
+  const lost = headers.replace(
+    'Replication State                            OPEN',
+    'Replication State                          WAS_ON',
+  );
+  assert.deepEqual(
+    parseHeaders(lost).map((each) => each.replicated),
+    [false, true],
+  );
+});
+
 test('without sequence numbers a file has none', () => {
   const old = headers.replaceAll(/^ (Start|End) Region.*\n/gm, '');
   assert.equal(parseHeaders(old)[0]?.startSequence, 0n);
@@ -94,24 +105,35 @@ test('a time to roll forward to is a whole second, in UTC, with the month in let
 // mupip replicate -editinstance -show; lines that are not read are left out
 const instance = `GTM-I-MUREPLSHOW, SHOW output for replication instance file /srv/g/g.repl
 HDR Label (contains Major Version)             GDSRPLUNX05
-HDR Root Primary Cycle                                   1 [0x00000001]
+HDR Instance Name                                        A
+HDR Root Primary Cycle                                   5 [0x00000005]
 HDR Root Primary                                      TRUE
 SLT # 0 : Secondary Instance Name                        B
-SLT # 0 : Resync Sequence Number                      3297 [0x0000000000000CE1]
-SLT # 0 : Connect Sequence Number                      217 [0x00000000000000D9]
+SLT # 0 : Resync Sequence Number                     20001 [0x0000000000004E21]
+SLT # 0 : Connect Sequence Number                    20001 [0x0000000000004E21]
 SLT # 1 : Secondary Instance Name                        C
 HST #      0 : Root Primary Instance Name                A
+HST #      0 : Start Sequence Number                     1 [0x0000000000000001]
+HST #      1 : Root Primary Instance Name                B
+HST #      1 : Start Sequence Number                  2101 [0x0000000000000835]
+HST #      2 : Root Primary Instance Name                A
+HST #      2 : Start Sequence Number                  2301 [0x00000000000008FD]
+HST #      3 : Root Primary Instance Name                A
+HST #      3 : Start Sequence Number                  4001 [0x0000000000000FA1]
 `;
 
-test('the replication instance file names the other instances and what they had when they last connected', () => {
+test('the replication instance file names the other instances, and the term that began when another instance stopped writing', () => {
   assert.deepEqual(parseReplicationFile(instance), {
+    instance: 'A',
     rootPrimary: true,
-    slots: [
-      { secondary: 'B', connected: 217n },
-      { secondary: 'C', connected: 0n },
-    ],
+    secondaries: ['B', 'C'],
+    term: 'A.2301',
   });
   assert.equal(parseReplicationFile(instance.replace('TRUE', 'FALSE'))?.rootPrimary, false);
+  assert.equal(parseReplicationFile(instance.replaceAll(/^HST # {6}[123].*\n/gm, ''))?.term, 'A.1');
+  assert.equal(parseReplicationFile(instance.replaceAll(/^HST.*\n/gm, ''))?.term, undefined);
+  assert.equal(parseReplicationFile(instance.replaceAll(/^HST.*Start.*\n/gm, ''))?.term, 'A.');
+  assert.equal(parseReplicationFile(instance.replace(/^HDR Instance Name.*\n/m, '')), undefined);
   assert.equal(parseReplicationFile('%GTM-E-REPLINSTOPEN, Error opening replication instance file'), undefined);
 });
 
@@ -122,13 +144,32 @@ const active = `Sat Nov 21 09:58:49 2026 : Initiating SHOWBACKLOG operation on s
 %GTM-I-SRCBACKLOGSTATUS, Instance B has not acknowledged 6 transaction(s)
 `;
 const passive = `Sat Nov 21 09:58:49 2026 : Initiating SHOWBACKLOG operation on source server pid [28978] for secondary instance [A]
+%GTM-I-LASTTRANS, Last transaction sequence number posted         : 3296
+%GTM-I-LASTTRANS, Last transaction sequence number sent           : 0
 %GTM-I-LASTTRANS, Last transaction sequence number acknowledged   : 0
 %GTM-I-SRCBACKLOGSTATUS, Instance A has not acknowledged 3296 transaction(s)
 WARNING - Source Server is in passive mode, transactions are not being replicated
 `;
 
-test('each active source server says what was acknowledged; passive ones and others are not in the answer', () => {
-  assert.deepEqual(parseBacklog(`${active}${passive}`), [{ secondary: 'B', sequence: 3290n }]);
-  assert.deepEqual(parseBacklog(active.replaceAll(/^.*acknowledged +:.*\n/gm, '')), []);
+test('each source server says what was acknowledged, and whether it sends at all', () => {
+  const b = { secondary: 'B', pid: 28_976, passive: false, posted: 3296n, acknowledged: 3290n };
+  const a = { secondary: 'A', pid: 28_978, passive: true, posted: 3296n, acknowledged: 0n };
+  assert.deepEqual(parseBacklog(`${active}${passive}`), [b, a]);
+  for (const what of ['posted', 'sent', 'acknowledged'])
+    assert.deepEqual(parseBacklog(active.replaceAll(new RegExp(`^.*${what} +:.*\\n`, 'gm'), '')), [], what);
   assert.deepEqual(parseBacklog('%GTM-E-NOJNLPOOL, No journal pool info found'), []);
+});
+
+test('of an instance that went back, what it acknowledged before counts no more', () => {
+  assert.equal(parseBacklog(active.replace('sent           : 3296', 'sent           : 17'))[0]?.acknowledged, 17n);
+});
+
+test('a receiver says what it has received and what the update process has made of it', () => {
+  const text = `2720 : number of backlog transactions received by receiver server and yet to be processed by update process
+5677 : sequence number of last transaction received from Source Server and written to receive pool
+2957 : sequence number of last transaction processed by update process
+`;
+  assert.deepEqual(parseReceived(text), { received: 5677n, processed: 2957n });
+  assert.equal(parseReceived('%GTM-E-NORECVPOOL, Receive pool does not exist'), undefined);
+  assert.equal(parseReceived(text.replace(/^2957.*\n/m, '')), undefined);
 });

@@ -38,7 +38,8 @@ export function parseHeaders(text: string): readonly JournalHeader[] {
         crash: field('Crash') !== 'FALSE',
         startSequence: BigInt(hexadecimal('Start Region Sequence Number') || 0),
         endSequence: BigInt(hexadecimal('End Region Sequence Number') || 0),
-        replicated: field('Replication State') === 'OPEN',
+        // Not only OPEN: there is a third state, in which journaling was lost and what the file has must still be sent.
+        replicated: !['CLOSED', ''].includes(field('Replication State')),
       },
     ];
   });
@@ -62,45 +63,80 @@ export function beforeTime(at: Date): string {
   return `${day} ${two(at.getUTCHours())}:${two(at.getUTCMinutes())}:${two(at.getUTCSeconds())}`;
 }
 
-/** A place of another instance in the replication instance file. */
-export interface ReplicationSlot {
-  readonly secondary: string;
-  /** The other instance had everything before this when it last connected. 0: it never did. */
-  readonly connected: bigint;
-}
-
 export interface ReplicationFile {
+  readonly instance: string;
   readonly rootPrimary: boolean;
-  readonly slots: readonly ReplicationSlot[];
+  /** Instances for which a source server was ever started here. */
+  readonly secondaries: readonly string[];
+  /**
+   * Who makes the history that this instance holds, and since which update: `A.21`. Both instances know it alike. Starts of one instance
+   * that follow each other are one term, and one in which nothing was updated leaves no trace. Undefined before the first start.
+   */
+  readonly term: string | undefined;
 }
 
-/** `mupip replicate -editinstance -show`. Undefined: not such an output. */
+/**
+ * `mupip replicate -editinstance -show`. Undefined: not such an output. Neither number of a slot tells what the other instance has: the
+ * connect number is where *this* instance was when they connected, the resync number what was sent and perhaps lost.
+ */
 export function parseReplicationFile(text: string): ReplicationFile | undefined {
   const root = /^HDR Root Primary +(TRUE|FALSE) *$/m.exec(text)?.[1];
-  if (root === undefined) return undefined;
-  const names = new Map<string, string>();
-  const connected = new Map<string, bigint>();
-  for (const [, slot = '', what, value = ''] of text.matchAll(/^SLT # *(\d+) : (.+?) {2,}(\S+)/gm)) {
-    if (what === 'Secondary Instance Name') names.set(slot, value);
-    if (what === 'Connect Sequence Number') connected.set(slot, BigInt(value));
-  }
-  const slots = [...names].map(([slot, secondary]) => ({ secondary, connected: connected.get(slot) ?? 0n }));
-  return { rootPrimary: root === 'TRUE', slots };
+  const instance = /^HDR Instance Name +(.+?) *$/m.exec(text)?.[1];
+  if (root === undefined || instance === undefined) return undefined;
+  const slots = [...text.matchAll(/^SLT # *\d+ : Secondary Instance Name +(.+?) *$/gm)];
+  const names = [...text.matchAll(/^HST # *\d+ : Root Primary Instance Name +(.+?) *$/gm)].map(([, name = '']) => name);
+  const starts = [...text.matchAll(/^HST # *\d+ : Start Sequence Number +(\d+)/gm)].map(([, start = '']) => start);
+  const last = names.at(-1);
+  const first = names.findLastIndex((name) => name !== last) + 1;
+  return {
+    instance,
+    rootPrimary: root === 'TRUE',
+    secondaries: slots.map(([, name = '']) => name),
+    term: last === undefined ? undefined : `${last}.${starts[first] ?? ''}`,
+  };
 }
 
-/** What a running, active source server of this instance has had acknowledged. */
-export interface Acknowledged {
+export interface SourceServer {
   readonly secondary: string;
-  /** The last acknowledged one. 0: none since the server started. */
-  readonly sequence: bigint;
+  readonly pid: number;
+  /** Sends nothing. */
+  readonly passive: boolean;
+  /** Number of the last update of this instance. */
+  readonly posted: bigint;
+  /**
+   * The last update that the other instance is known to have processed. As old as its last heartbeat (15 s by default), so it can be late;
+   * 0 until the first. Where less was sent than acknowledged, the other instance went back since, and what was sent counts.
+   */
+  readonly acknowledged: bigint;
 }
 
-/** `mupip replicate -source -showbacklog`, of all source servers. Passive ones send nothing, so they are not in the answer. */
-export function parseBacklog(text: string): readonly Acknowledged[] {
+/** `mupip replicate -source -showbacklog`, of all source servers; also of one that was killed, as long as its memory is there. */
+export function parseBacklog(text: string): readonly SourceServer[] {
   return text.split(/^(?=.*Initiating SHOWBACKLOG)/m).flatMap((part) => {
-    const secondary = /for secondary instance \[(.+?)\]/.exec(part)?.[1];
-    const sequence = /acknowledged +: (\d+)/.exec(part)?.[1];
-    if (secondary === undefined || sequence === undefined || part.includes('passive mode')) return [];
-    return [{ secondary, sequence: BigInt(sequence) }];
+    const [, pid, secondary] = /source server pid \[(\d+)\] for secondary instance \[(.+?)\]/.exec(part) ?? [];
+    const [posted, sent, acknowledged] = ['posted', 'sent', 'acknowledged'].map((what) => {
+      const number = new RegExp(`sequence number ${what} +: (\\d+)`).exec(part)?.[1];
+      return number === undefined ? undefined : BigInt(number);
+    });
+    if (pid === undefined || secondary === undefined) return [];
+    if (posted === undefined || sent === undefined || acknowledged === undefined) return [];
+    return [
+      {
+        secondary,
+        pid: Number(pid),
+        passive: part.includes('passive mode'),
+        posted,
+        acknowledged: sent < acknowledged ? sent : acknowledged,
+      },
+    ];
   });
+}
+
+/** `mupip replicate -receiver -showbacklog`. Undefined: no receiver server runs. */
+export function parseReceived(text: string): { readonly received: bigint; readonly processed: bigint } | undefined {
+  const number = (what: string): string | undefined =>
+    new RegExp(`^(\\d+) : sequence number of last transaction ${what}`, 'm').exec(text)?.[1];
+  const [received, processed] = [number('received'), number('processed')];
+  if (received === undefined || processed === undefined) return undefined;
+  return { received: BigInt(received), processed: BigInt(processed) };
 }

@@ -16,7 +16,7 @@ import type { HoldSession } from '../../../ports/application.ts';
 import type { Platform } from '../../../ports/module.ts';
 import type { Argv } from './commands.ts';
 import { complaintOf, type Gtm, unreachable, wentWell } from './engine.ts';
-import { memberOf } from './hold.ts';
+import { memberOf, termNow } from './member.ts';
 import { mark } from './marks.ts';
 import { parseCurrent } from './parse-backup.ts';
 import type { Region, RegionState } from './parse.ts';
@@ -90,7 +90,7 @@ export class GtmStop implements HoldSession {
         hint: 'see `stillpoint status`',
       });
     }
-    // Nobody can take another role while it is down.
+    // Its own side cannot change while it is down; that another takes over meanwhile is seen when it starts again.
     this.#role = await this.#gtm.role(this.#states, { limitMs: quickMs });
     await mkdir(dirname(this.#commands.markFile), { recursive: true, mode: 0o700 });
     await writeDurably(this.#commands.markFile, `${JSON.stringify(this.#commands.start)}\n`);
@@ -190,7 +190,8 @@ export class GtmStop implements HoldSession {
   }
 
   async observe(): Promise<MemberObservation> {
-    return memberOf(this.#platform.host.name, this.#regions, this.#role);
+    const term = await termNow(this.#gtm, this.#states, { limitMs: quickMs });
+    return memberOf(this.#platform.host.name, this.#regions, this.#role, term);
   }
 
   async thaw(): Promise<ThawAnswer> {
