@@ -13,6 +13,8 @@ import { testPlatform } from './postgres-subject.ts';
 const limits = { limitMs: 60_000 };
 /** In seconds: how old what the sender believes of the other may be. The engine's own default is 15. */
 const heartbeat = 1;
+/** In seconds: how old what is on the disk may be. The engine's own default is 300. */
+const epoch = 1;
 
 export interface GtmInstance extends GtmDatabase {
   readonly name: string;
@@ -51,6 +53,7 @@ export async function openGtmPair(options: GtmOptions): Promise<GtmPair> {
   stack.defer(() => endServers(a));
   const b = instance(stack.use(await openGtm({ ...options, instance: 'B' })), 'B', portOfB, 'A', portOfA);
   stack.defer(() => endServers(b));
+  for (const { gtm } of [a, b]) await gtm.mupip(['set', '-region', '*', `-journal=on,before,epoch=${epoch}`], limits);
   const all = stack.move();
   return {
     a,

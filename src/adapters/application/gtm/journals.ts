@@ -14,7 +14,7 @@ import { readHeaders } from './headers.ts';
 import { mark } from './marks.ts';
 import type { JournalHeader } from './parse-journal.ts';
 import type { RegionState } from './parse.ts';
-import { replicationOf, sourceServers, type Wanted, wantedByOthers } from './replication.ts';
+import { isYoung, replicationOf, sourceServers, type Wanted, wantedByOthers } from './replication.ts';
 import { rollForward } from './roll-forward.ts';
 
 const limitMs = 60_000;
@@ -48,7 +48,7 @@ export class GtmJournals implements Journals {
       const paths = await this.#generations(journalFile);
       const headers = await readHeaders(gtm, paths, signal);
       const mine = headers.filter((header) => sameFile(header.database, state.file));
-      const ordered = inOrder(mine).map((header) => ({
+      const ordered = inOrder(mine, basename(journalFile)).map((header) => ({
         header,
         region: state.region,
         open: header.crash || (state.journal === 'on' && sameFile(header.file, journalFile)),
@@ -104,15 +104,21 @@ export class GtmJournals implements Journals {
     // After the files: what is acknowledged only grows, so a file that ends since then is not missed.
     const wanted = await this.#wanted(gtm, signal);
     const needs: JournalNeed[] = [];
+    const nowMs = this.#platform.clock.wallMs();
     for (const mine of Map.groupBy(seen, (each) => each.region).values()) {
       const newest = mine.findLast((each) => !each.open);
-      for (const each of mine) {
+      // As it is set now.
+      const epochSeconds = mine.at(-1)?.header.epochSeconds ?? Number.NaN;
+      for (const [index, each] of mine.entries()) {
         const need = (why: string): number => needs.push({ name: basename(each.header.file), part: each.region, why });
         if (each.open) need('the engine writes to it');
         if (each === newest) need('undoing a transaction that was open at the last switch may go back into it');
         if (!each.header.replicated) continue;
         // A closed file's end number is that of the first update after it.
-        for (const { from, why } of wanted) if (each.open || each.header.endSequence > from) need(why);
+        for (const { from, why, young } of wanted) {
+          if (each.open || each.header.endSequence > from) need(why);
+          else if (young !== undefined && isYoung(endOf(mine[index + 1]), epochSeconds, nowMs)) need(young);
+        }
       }
     }
     return needs;
@@ -155,6 +161,11 @@ interface Seen {
   readonly open: boolean;
 }
 
+/** When the next file of the region began; NaN if it is not known. */
+function endOf(next: Seen | undefined): number {
+  return Date.parse(next?.header.created ?? '');
+}
+
 function journalFileOf({ header, region, open }: Seen): JournalFile | undefined {
   try {
     return {
@@ -171,12 +182,19 @@ function journalFileOf({ header, region, open }: Seen): JournalFile | undefined 
   }
 }
 
-/** By their numbers. Files without a change begin and end at the same one, and come before the one that has it. */
-function inOrder(headers: readonly JournalHeader[]): readonly JournalHeader[] {
+/**
+ * By their numbers. Files without a change begin and end at the same one, and come before the one that has it; the current one, which has
+ * the shortest name, is the last of them.
+ */
+function inOrder(headers: readonly JournalHeader[], current: string): readonly JournalHeader[] {
   // `_9` before `_10`: several files of one second are counted.
   const natural = new Intl.Collator('en', { numeric: true });
   const difference = (a: string, b: string): number => Number(BigInt(a) - BigInt(b));
   return headers.toSorted(
-    (a, b) => difference(a.begin, b.begin) || difference(a.end, b.end) || natural.compare(a.file, b.file),
+    (a, b) =>
+      difference(a.begin, b.begin) ||
+      difference(a.end, b.end) ||
+      Number(basename(a.file) === current) - Number(basename(b.file) === current) ||
+      natural.compare(a.file, b.file),
   );
 }

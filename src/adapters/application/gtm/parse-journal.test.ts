@@ -23,6 +23,7 @@ Database file name      /srv/g/b.dat
  Begin Transaction                           21599 [0x000000000000545F]
  End Transaction                            130714 [0x000000000001FE9A]
  Replication State                          CLOSED
+ Epoch Interval                                300
  Start Region Sequence Number                    1 [0x0000000000000001]
  End Region Sequence Number                      0 [0x0000000000000000]
 
@@ -62,6 +63,7 @@ test('headers of several files from one command', () => {
     end: '0x000000000001FE9A',
     startSequence: 1n,
     endSequence: 0n,
+    epochSeconds: 300,
     replicated: false,
   });
   assert.equal(open?.crash, true);
@@ -87,6 +89,13 @@ test('a file that still has to be sent although its journaling was lost counts a
   assert.deepEqual(
     parseHeaders(lost).map((each) => each.replicated),
     [false, true],
+  );
+});
+
+test('without an interval of its epochs a file counts as one with the longest', () => {
+  assert.deepEqual(
+    parseHeaders(headers).map((each) => each.epochSeconds),
+    [300, 32_767],
   );
 });
 

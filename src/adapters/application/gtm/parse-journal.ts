@@ -14,7 +14,12 @@ export interface JournalHeader {
   readonly startSequence: bigint;
   readonly endSequence: bigint;
   readonly replicated: boolean;
+  /** How long what is committed may be on its way to the disk. */
+  readonly epochSeconds: number;
 }
+
+/** The most that the engine takes. */
+const longestEpochSeconds = 32_767;
 
 /** Headers that lack a field are left out; the caller holds the files against those it asked for. */
 export function parseHeaders(text: string): readonly JournalHeader[] {
@@ -39,6 +44,7 @@ export function parseHeaders(text: string): readonly JournalHeader[] {
         startSequence: BigInt(hexadecimal('Start Region Sequence Number') || 0),
         endSequence: BigInt(hexadecimal('End Region Sequence Number') || 0),
         // Not only OPEN: there is a third state, in which journaling was lost and what the file has must still be sent.
+        epochSeconds: Number(/^\d+$/.exec(field('Epoch Interval'))?.[0] ?? longestEpochSeconds),
         replicated: !['CLOSED', ''].includes(field('Replication State')),
       },
     ];

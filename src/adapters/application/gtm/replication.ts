@@ -23,6 +23,19 @@ export interface Wanted {
   /** Number of the first update that it may not have. */
   readonly from: bigint;
   readonly why: string;
+  /** Why what lies before `from` is kept while it is young. Absent: it need not be. */
+  readonly young?: string;
+}
+
+/**
+ * What is acknowledged was processed, in memory: after a crash the other instance goes back, after a power cut to its last epoch at most.
+ * In step with this one and with the same interval between its epochs, it has a file on its disk one interval after that ended; twice that
+ * leaves it as much again to be behind. It cannot be asked for more.
+ */
+export function isYoung(endedMs: number, epochSeconds: number, nowMs: number): boolean {
+  const ageMs = nowMs - endedMs;
+  // Also for a time that cannot be read, and for one after now.
+  return !(ageMs >= 2_000 * epochSeconds);
 }
 
 /**
@@ -46,6 +59,7 @@ export function wantedByOthers(file: ReplicationFile, running: readonly SourceSe
       server.acknowledged === 0n
         ? `instance ${secondary} has acknowledged nothing since its source server was started`
         : `instance ${secondary} has acknowledged up to ${server.acknowledged}`;
-    return [{ from: server.acknowledged + 1n, why }];
+    const young = `instance ${secondary} has processed it, but perhaps not on its disk yet`;
+    return [{ from: server.acknowledged + 1n, why, young }];
   });
 }
