@@ -187,7 +187,8 @@ function follow(
   const named = mine.find((file) => file.name === start.file);
   const chain = new Set<ShippedJournal>();
   for (let at = named === undefined ? start.position : named.begin; ;) {
-    const here = (byBegin.get(at) ?? []).filter((file) => !chain.has(file));
+    const last = [...chain].at(-1);
+    const here = (byBegin.get(at) ?? []).filter((file) => !chain.has(file) && !isBehind(file, last));
     const next = chain.size === 0 && named !== undefined ? named : nextOf(here);
     if (typeof next === 'string') return `the journal${of} goes on in two files from ${at}: ${next}`;
     if (next === undefined) break;
@@ -196,9 +197,14 @@ function follow(
     at = next.end;
   }
   if (until.kind === 'end') return [...chain];
-  const last = [...chain].at(-1);
-  if (last === undefined) return `the journal${of} from ${start.position} (${start.file}) is not in the repository`;
-  return `the journal${of} reaches to ${last.coversTo} (${last.name}); the file that begins at ${last.end} is not in the repository`;
+  const end = [...chain].at(-1);
+  if (end === undefined) return `the journal${of} from ${start.position} (${start.file}) is not in the repository`;
+  return `the journal${of} reaches to ${end.coversTo} (${end.name}); the file that begins at ${end.end} is not in the repository`;
+}
+
+/** A file without any change that lies before the one that the chain has reached: the base may begin in the second of two such. */
+function isBehind(file: ShippedJournal, last: ShippedJournal | undefined): boolean {
+  return last !== undefined && file.begin === file.end && Date.parse(file.coversTo) < Date.parse(last.coversTo);
 }
 
 /** Files without any change come first: they end where they begin. More than one way on is no way: names, if it is so. */

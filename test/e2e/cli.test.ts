@@ -234,7 +234,7 @@ describe('bad input', () => {
     await assertFails(shop, ['bakcup'], { code: 'usage', exit: 2, hint: /backup/ });
     await assertFails(shop, ['backup', 'shop', '--levle', 'full'], { code: 'usage', exit: 2, hint: /--level/ });
     await assertFails(shop, ['backup', 'shop', '--level', 'differential'], { code: 'usage', exit: 2, hint: /--help/ });
-    await assertFails(shop, ['backup', 'shop', '--method', 'cold'], { code: 'usage', exit: 2, hint: /snapshot/ });
+    await assertFails(shop, ['backup', 'shop', '--method', 'magic'], { code: 'usage', exit: 2, hint: /--help/ });
     await assertFails(shop, ['backup', 'shpo'], { code: 'workload-unknown', exit: 2, hint: /did you mean shop/ });
     await assertFails(shop, ['backup', 'shop'], { code: 'secret-unreadable', exit: 2, hint: /umask 077/ });
     await assertFails(shop, ['repo', 'init'], { code: 'secret-unreadable', exit: 2, hint: /--generate-password/ });
