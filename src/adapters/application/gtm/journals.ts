@@ -105,6 +105,7 @@ export class GtmJournals implements Journals {
     const wanted = await this.#wanted(gtm, signal);
     const needs: JournalNeed[] = [];
     const nowMs = this.#platform.clock.wallMs();
+    const turnMs = turningPointMs(seen);
     for (const mine of Map.groupBy(seen, (each) => each.region).values()) {
       const newest = mine.findLast((each) => !each.open);
       // As it is set now.
@@ -112,7 +113,8 @@ export class GtmJournals implements Journals {
       for (const [index, each] of mine.entries()) {
         const need = (why: string): number => needs.push({ name: basename(each.header.file), part: each.region, why });
         if (each.open) need('the engine writes to it');
-        if (each === newest) need('undoing a transaction that was open at the last switch may go back into it');
+        else if (each === newest || reachesTo(mine[index + 1] ?? each) >= turnMs)
+          need('recovery after a crash would go back into it');
         if (!each.header.replicated) continue;
         // A closed file's end number is that of the first update after it.
         for (const { from, why, young } of wanted) {
@@ -159,6 +161,27 @@ interface Seen {
   readonly header: JournalHeader;
   readonly region: string;
   readonly open: boolean;
+}
+
+/** The journal's times are whole seconds, some ms late, and of a clock that may be set. */
+const turnMarginMs = 10_000;
+
+/**
+ * Recovery after a crash goes back, in all regions, to before the last record of that region which was written to longest ago: seen with
+ * V7.0-005, it then wants every file of the others since. A region's open file began no later than its last record, so no file that ended
+ * well before the oldest open one began is wanted.
+ */
+function turningPointMs(seen: readonly Seen[]): number {
+  const open = seen.filter((each) => each.open).map((each) => Date.parse(each.header.created));
+  const oldest = Math.min(...open);
+  // Nothing open, or a time that cannot be read: everything is wanted.
+  return Number.isFinite(oldest) ? oldest - turnMarginMs : Number.NEGATIVE_INFINITY;
+}
+
+/** A file holds everything until its successor begins. Unknown counts as until now. */
+function reachesTo({ header }: Seen): number {
+  const ms = Date.parse(header.created);
+  return Number.isNaN(ms) ? Number.POSITIVE_INFINITY : ms;
 }
 
 /** When the next file of the region began; NaN if it is not known. */
