@@ -506,10 +506,10 @@ function assertSound(made: ReturnType<typeof planRecovery>, { points, journals }
 describe('files of an idle engine', () => {
   it('does not go back to one that lies before the beginning', () => {
     const empty = { begin: '0', end: '0', part: 'a' };
-    const first = journal(0, 5, { ...empty, name: 'a-1' });
-    const second = journal(5, 25, { ...empty, name: 'a-2' });
+    const older = journal(0, 5, { ...empty, name: 'a-1' });
+    const newer = journal(5, 25, { ...empty, name: 'a-2' });
     const base = point('p', 15, { starts: [{ part: 'a', file: 'a-2', position: '0' }] });
-    const made = plan(latest, [base], [first, second]);
+    const made = plan(latest, [base], [older, newer]);
     assert.deepEqual(names(made.journals), ['a-2']);
     assert.equal(made.reachesTo, at(25));
   });
