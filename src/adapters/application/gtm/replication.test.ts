@@ -269,9 +269,9 @@ describe('gtm: a replicated pair', { skip: whyNoGtm() ?? false }, () => {
     const { a, b } = pair;
     const load = await a.load(1);
     let lagging = 0;
-    for (let round = 0; round < 8; round += 1) {
+    for (let round = 0; round < 6; round += 1) {
       // Under a plain freeze B goes on receiving.
-      const frozen = round % 4 >= 2;
+      const frozen = round % 3 > 0;
       await b.gtm.mupip(['freeze', frozen ? '-on' : '-off', '*'], limits);
       await clock.sleep(400);
       const needs = await journalsOf(a).needed(never);
@@ -289,10 +289,16 @@ describe('gtm: a replicated pair', { skip: whyNoGtm() ?? false }, () => {
   it('keeps everything for an instance that was never there, that is behind when it connects, or whose source server was killed', async (t) => {
     const pair = await pairOf(t);
     const { a, b } = pair;
+    const empty = new Map<string, boolean>();
+    const isEmpty = async (file: JournalFile): Promise<boolean> => {
+      const known = empty.get(file.path) ?? (await lastUpdateIn(t, a, file)) === 0n;
+      empty.set(file.path, known);
+      return known;
+    };
     const assertAllKept = async (why: RegExp): Promise<void> => {
       const needs = await journalsOf(a).needed(never);
       for (const file of await journalsOf(a).list(never)) {
-        if (file.end === undefined || (await lastUpdateIn(t, a, file)) === 0n) continue;
+        if (file.end === undefined || (await isEmpty(file))) continue;
         assert.ok(isNeeded(file, needs, why), `${file.part} ${file.name}: ${JSON.stringify(needs)}`);
       }
     };
@@ -399,7 +405,7 @@ describe('gtm: a replicated pair', { skip: whyNoGtm() ?? false }, () => {
       assert.ok((await hold.freeze()).frozen);
       const at = await directory(t);
       await copyFiles(located, at);
-      await clock.sleep(1_500);
+      await clock.sleep(1_000);
       assert.deepEqual(await hold.observe(), located.member);
       const thawed = await hold.thaw();
       const toMs = clock.wallMs();
