@@ -7,27 +7,11 @@ import { parseArgs } from 'node:util';
 import { parseSize } from '../src/config/units.ts';
 import type { HoldSummary } from '../src/model/point.ts';
 import { systemClock } from '../src/platform/clock.ts';
+import { figures, line, type Figures } from './figures.ts';
 import { longestGap, openStage, type Provider, type Stage } from '../test/e2e/stage.ts';
 
 /** Freeze to thaw of one instance as a vendor's own article shows it; another machine, another engine, another load. */
 const publishedMs = 6_000;
-
-interface Figures {
-  readonly p50: number;
-  readonly p99: number;
-  readonly max: number;
-}
-
-function figures(values: readonly number[]): Figures {
-  const sorted = values.toSorted((a, b) => a - b);
-  const at = (part: number): number =>
-    sorted[Math.min(sorted.length - 1, Math.ceil(part * sorted.length) - 1)] ?? Number.NaN;
-  return { p50: at(0.5), p99: at(0.99), max: at(1) };
-}
-
-function line(name: string, { p50, p99, max }: Figures): string {
-  return `  ${name.padEnd(30)} p50 ${p50.toFixed(1).padStart(8)} ms   p99 ${p99.toFixed(1).padStart(8)} ms   max ${max.toFixed(1).padStart(8)} ms`;
-}
 
 async function gapWithout(stage: Stage, ms: number): Promise<number> {
   const from = systemClock.monoMs();

@@ -67,6 +67,39 @@ export function processesIn(directory: string): readonly ProcessIdentity[] {
   return found;
 }
 
+/** What other processes have open, by reading links only. Processes of other users are invisible unless we are root. */
+export function* openFilesOfOthers(): Generator<{ readonly pid: number; readonly files: readonly string[] }> {
+  for (const entry of list('/proc')) {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid) || pid === process.pid) continue;
+    const files: string[] = [];
+    for (const fd of list(`/proc/${pid}/fd`)) {
+      try {
+        files.push(readlinkSync(`/proc/${pid}/fd/${fd}`));
+      } catch {
+        // Closed since it was listed.
+      }
+    }
+    if (files.length > 0) yield { pid, files };
+  }
+}
+
+/** Living processes with this variable in their environment. Processes of other users are invisible unless we are root. */
+export function processesMarked(variable: string, value: string): readonly ProcessIdentity[] {
+  return list('/proc').flatMap((entry) => {
+    const pid = Number(entry);
+    if (!Number.isInteger(pid)) return [];
+    try {
+      if (!readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').includes(`${variable}=${value}`)) return [];
+    } catch {
+      // The process ended, or belongs to somebody else.
+      return [];
+    }
+    const identity = identify(pid);
+    return identity === undefined ? [] : [identity];
+  });
+}
+
 /**
  * Ends this process for certain, when all its work is done. `process.exit` waits for threads of the JavaScript engine, which now and
  * then wait for it (nodejs/node#54918): a finished command then never ends. Replacing the program by one that only exits leaves nothing
@@ -80,5 +113,14 @@ export function endForCertain(code: number): void {
     process.execve?.('/bin/sh', ['sh', '-c', `exit ${code}`], {});
   } catch {
     // No such program, or not allowed here: the ordinary exit is nearly always good.
+  }
+}
+
+function list(directory: string): readonly string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    // The process ended, or belongs to somebody else.
+    return [];
   }
 }

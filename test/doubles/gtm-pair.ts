@@ -4,7 +4,7 @@ import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type Answer, wentWell } from '../../src/adapters/application/gtm/engine.ts';
 import { parseReceived } from '../../src/adapters/application/gtm/parse-journal.ts';
-import { processesMarked } from '../../src/adapters/application/gtm/processes.ts';
+import { processesMarked } from '../../src/platform/process.ts';
 import { systemExec } from '../../src/platform/exec.ts';
 import { killExactly, type ProcessIdentity } from '../../src/platform/process.ts';
 import { type GtmDatabase, type GtmOptions, openGtm } from './gtm.ts';

@@ -18,7 +18,7 @@ import { GtmJournals } from './journals.ts';
 import { locate, regionsOf } from './locate.ts';
 import { GtmOnline } from './online.ts';
 import type { Region } from './parse.ts';
-import { openFilesOfOthers } from './processes.ts';
+import { openFilesOfOthers } from '../../../platform/process.ts';
 import { describeFreeze, type FreezeRecord, RecordFile, whose } from './record.ts';
 import { isFreezing, release } from './release.ts';
 import { argvOf, GtmStop, markFileOf, startAgain, stopStatus } from './stop.ts';

@@ -2,11 +2,10 @@ import { messageOf } from '../../../model/errors.ts';
 import type { CommandSpan } from '../../../model/hold.ts';
 import type { Moment } from '../../../model/time.ts';
 import type { Clock } from '../../../platform/clock.ts';
-import { killExactly } from '../../../platform/process.ts';
 import { journalOnArguments, markVariable, unfreezeArguments } from './commands.ts';
 import { complaintOf, type Gtm, has, wentWell } from './engine.ts';
 import { parseRenames, type RegionState, type Renamed } from './parse.ts';
-import { processesMarked } from './processes.ts';
+import { killExactly, processesMarked } from '../../../platform/process.ts';
 import { describeFreeze, type FreezeRecord, whose } from './record.ts';
 
 export interface Released {

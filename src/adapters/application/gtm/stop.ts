@@ -20,7 +20,7 @@ import { memberOf, termNow } from './member.ts';
 import { mark } from './marks.ts';
 import { parseCurrent } from './parse-backup.ts';
 import type { Region, RegionState } from './parse.ts';
-import { openFilesOfOthers } from './processes.ts';
+import { openFilesOfOthers } from '../../../platform/process.ts';
 
 const pollMs = 100;
 const quickMs = 10_000;

@@ -12,7 +12,7 @@ import { describeHolders, openDatabase, sizeOf, statOf, text, tryWriteLock } fro
 import { memberOf, SqliteHold } from './hold.ts';
 import { seeMark } from './mark.ts';
 import { walDatabases } from './parse.ts';
-import { openFilesOfOthers } from './processes.ts';
+import { openFilesOfOthers } from '../../../platform/process.ts';
 import { verifyFiles } from './verify.ts';
 
 const statusWaitMs = 1_000;
