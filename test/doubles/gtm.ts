@@ -54,7 +54,7 @@ export interface GtmDatabase extends AsyncDisposable {
   readonly stateDirectory: string;
   readonly gtm: Gtm;
   application(more?: Readonly<Record<string, unknown>>): Application;
-  load(id: number): Promise<Load>;
+  load(id: number, pauseMs?: number): Promise<Load>;
   /** With the option `service`: starts the load again. */
   startService(): Promise<void>;
   /** About so many bytes of rows that nobody writes to any more. Before any load: the journal is off meanwhile. */
@@ -166,8 +166,9 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
     async startService() {
       await systemExec.check({ argv: [service.start], timeoutMs: 10_000, ...options.owner });
     },
-    async load(id) {
-      const child = options.service === true ? undefined : start('load^spwriter', String(id), log(id));
+    async load(id, pauseMs = 0) {
+      const child =
+        options.service === true ? undefined : start('load^spwriter', String(id), log(id), String(pauseMs / 1000));
       if (child === undefined) await systemExec.check({ argv: [service.start], timeoutMs: 10_000, ...options.owner });
       const acknowledged = async (): Promise<readonly { n: number; ms: number }[]> => {
         const text = await readFile(log(id), 'utf8').catch(() => '');

@@ -115,7 +115,7 @@ for (const [index, [engine, provider]] of pairs.entries()) {
   describe(`kill matrix: ${engine} on ${provider}`, () => {
     it('leaves nothing frozen and nothing behind, and no point that claims too much', async (t) => {
       const budget = engine === 'postgresql' ? copyRulesBudget : `${budgetMs}ms`;
-      const stage = await openStage(engine, provider, { budget });
+      const stage = await openStage(engine, provider, { budget, pauseMs: 2 });
       if (typeof stage === 'string') {
         t.skip(stage);
         return;

@@ -9,8 +9,8 @@ spwriter	; Writes a row for each line "sequence row" of its input, and answers "
 	quit
 load	; Writes transactions without pause over both globals, and notes each in a file of its own only after it is committed. Goes on where
 	; the database ends.
-	new id,log,n
-	set id=$piece($zcmdline," ",1),log=$piece($zcmdline," ",2)
+	new id,log,n,pause
+	set id=$piece($zcmdline," ",1),log=$piece($zcmdline," ",2),pause=+$piece($zcmdline," ",3)
 	open log:(append:stream)
 	use log
 	for n=$get(^la(id))+1:1 do
@@ -18,7 +18,7 @@ load	; Writes transactions without pause over both globals, and notes each in a 
 	. set ^la(id)=n,^la(id,n)=$zut,^lb(id)=n,^lb(id,n)=$justify(n,200)
 	. tcommit
 	. write n," ",$zut,! use log:(flush)
-	. hang $select(n#20:0,1:.001)
+	. hang $select(pause:pause,n#20:0,1:.001)
 	quit
 fill	; Rows of about 1000 bytes that stay as they are.
 	new n
