@@ -1,8 +1,8 @@
 import { purgeJournals } from '../flows/purge-journals.ts';
-import { journalStatus, shipJournals, verifyJournals, watchJournals, type ShipResult } from '../flows/ship.ts';
+import { shipJournals, watchJournals, type ShipResult } from '../flows/ship-journals.ts';
+import { journalStatus, verifyJournals } from '../flows/survey-journals.ts';
 import { parseSize, parseDuration } from '../config/units.ts';
 import { ExitCode, StillpointError } from '../model/errors.ts';
-import { planRecovery } from '../model/recovery.ts';
 import type { Answer, Context } from './command.ts';
 import { bytes, duration, localTime, pairs, table } from './format.ts';
 import { findingLines } from './point-text.ts';
@@ -105,18 +105,8 @@ export async function journalStatusCommand(context: Context, name: string): Prom
 
 export async function journalVerifyCommand(context: Context, name: string): Promise<Answer> {
   const session = await context.session();
-  const points = await pointsOf(session, name);
-  const result = await verifyJournals(workloadOf(session, name), session.environment, (id, journals) => {
-    const point = points.find((each) => each.id === id);
-    try {
-      if (point === undefined) return { reachesTo: null, said: 'the point is gone' };
-      const plan = planRecovery({ workload: name, target: { kind: 'latest' }, point, points, journals });
-      return { reachesTo: plan.reachesTo, said: `${plan.journals.length} files` };
-    } catch (error) {
-      if (error instanceof StillpointError) return { reachesTo: null, said: error.message };
-      throw error;
-    }
-  });
+  await pointsOf(session, name);
+  const result = await verifyJournals(workloadOf(session, name), session.environment);
   const bad = result.findings.filter((finding) => finding.severity === 'error');
   const failure =
     bad.length === 0

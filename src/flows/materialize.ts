@@ -1,5 +1,3 @@
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { chown, mkdir, readdir, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { StillpointError } from '../model/errors.ts';
@@ -10,8 +8,10 @@ import type { RequiredPath } from '../model/storage.ts';
 import type { Copy } from '../ports/application.ts';
 import type { PlacedJournal } from '../ports/journals.ts';
 import type { Progress } from '../repository/api.ts';
+import { sha256OfFile } from '../platform/files.ts';
 import type { Environment, Workload } from './environment.ts';
 import { levelsPath, readRecord, recordPath } from './record.ts';
+import { journalsOf } from './shipments.ts';
 
 type Place = (original: string) => string | undefined;
 
@@ -167,9 +167,7 @@ export async function materialize(
     if (plan.journals.length > 0) {
       const placed = await placeJournals(plan.journals, copy, join(staging, 'journals'), environment, signal);
       bytes += plan.journals.reduce((sum, file) => sum + file.bytes, 0);
-      const { journals } = workload.application;
-      if (journals === undefined) throw noJournals(workload);
-      findings.push(...(await journals.rollForward(copy, placed, plan.target, signal)));
+      findings.push(...(await journalsOf(workload).rollForward(copy, placed, plan.target, signal)));
     }
   } finally {
     await rm(staging, { recursive: true, force: true });
@@ -241,7 +239,7 @@ async function placeJournals(
       place: (original) => (original === file.path ? at : undefined),
       signal,
     });
-    if ((await sha256(at)) !== file.sha256) {
+    if ((await sha256OfFile(at)) !== file.sha256) {
       throw new StillpointError('repository-damaged', `journal file ${file.name} is not what was shipped`, {
         hint: 'run `stillpoint repo check --read-data`',
       });
@@ -251,18 +249,4 @@ async function placeJournals(
   }
   await giveTo(copy, directory);
   return placed;
-}
-
-export async function sha256(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const piece of createReadStream(file) as AsyncIterable<Uint8Array>) hash.update(piece);
-  return hash.digest('hex');
-}
-
-export function noJournals(workload: Workload): StillpointError {
-  return new StillpointError(
-    'method-unsupported',
-    `${workload.application.engine} of ${workload.name} has no journals that could be shipped`,
-    { hint: 'restore a point as it is: leave --to out' },
-  );
 }

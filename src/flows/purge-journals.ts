@@ -4,8 +4,10 @@ import { StillpointError } from '../model/errors.ts';
 import type { JournalFile, ShippedJournal } from '../model/journal.ts';
 import { reasonsToKeep } from '../model/recovery.ts';
 import { lockWorkload, runDirectory, type Environment, type Workload } from './environment.ts';
-import { sha256 } from './materialize.ts';
-import { journalsOf, journalStatus, keyOf, measure } from './ship.ts';
+import { sha256OfFile } from '../platform/files.ts';
+import { measure } from './ship-journals.ts';
+import { journalsOf, keyOf } from './shipments.ts';
+import { journalStatus, missingOf } from './survey-journals.ts';
 
 export interface PurgeResult {
   readonly removed: readonly JournalFile[];
@@ -77,12 +79,11 @@ async function faultOf(
   const at = join(directory, 'copy');
   const place = (original: string): string | undefined => (original === copy.path ? at : undefined);
   try {
-    const { files, missing } = await repository.plan(copy.snapshot, place);
-    if (files !== 1 || missing.length > 0) return notWhole;
+    if ((await missingOf(copy, repository)) !== undefined) return notWhole;
     await rm(directory, { recursive: true, force: true });
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await repository.restore({ snapshot: copy.snapshot, place, signal });
-    return (await sha256(at)) === copy.sha256 ? undefined : notWhole;
+    return (await sha256OfFile(at)) === copy.sha256 ? undefined : notWhole;
   } catch (error) {
     if (signal.aborted || !(error instanceof StillpointError)) throw error;
     return `${notWhole}: ${error.message}`;

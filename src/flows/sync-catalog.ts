@@ -3,7 +3,7 @@ import { messageOf } from '../model/errors.ts';
 import type { Finding, Point } from '../model/point.ts';
 import type { Repository, SnapshotInfo } from '../repository/api.ts';
 import { pointFrom, pointTag, readRecord } from './record.ts';
-import { journalTag, readShipment } from './ship.ts';
+import { journalTag, readShipment } from './shipments.ts';
 
 /** Makes the catalog list the points that the repository has: adds those it lacks, removes those that were forgotten elsewhere. Records that cannot be trusted are findings. */
 export async function syncCatalog(

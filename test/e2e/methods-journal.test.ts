@@ -10,7 +10,8 @@ import { recoveryOf } from '../../src/cli/select.ts';
 import { backup } from '../../src/flows/backup.ts';
 import { restore } from '../../src/flows/restore.ts';
 import { purgeJournals } from '../../src/flows/purge-journals.ts';
-import { journalStatus, shipJournals, verifyJournals, watchJournals, type ShipResult } from '../../src/flows/ship.ts';
+import { shipJournals, watchJournals, type ShipResult } from '../../src/flows/ship-journals.ts';
+import { journalStatus, verifyJournals } from '../../src/flows/survey-journals.ts';
 import { syncCatalog } from '../../src/flows/sync-catalog.ts';
 import { StillpointError } from '../../src/model/errors.ts';
 import type { JournalFile } from '../../src/model/journal.ts';
@@ -153,9 +154,12 @@ describe('shipping journals', () => {
     await write(stage, 'rows', 3);
     const gap = await ship(stage);
     assert.equal(gap.outcome, 'degraded');
-    assert.match(gap.findings.map((each) => each.said).join(), /rows has a gap: rows\.000001 ends at 1, rows\.000003/);
+    assert.match(
+      gap.findings.map((each) => each.said).join(),
+      /rows has a gap: rows\.000001 ends at 1, and rows\.000003/,
+    );
     assert.equal(gap.findings.length, 1);
-    const verified = await verifyJournals(stage.workload, stage.environment, () => ({ reachesTo: null, said: '' }));
+    const verified = await verifyJournals(stage.workload, stage.environment);
     assert.deepEqual(
       verified.findings.map((each) => each.severity),
       ['error'],
@@ -493,7 +497,7 @@ describe('purging journals', () => {
       4,
     );
     assert.deepEqual(await onDisk(stage), before);
-    const verified = await verifyJournals(stage.workload, stage.environment, () => ({ reachesTo: null, said: '' }));
+    const verified = await verifyJournals(stage.workload, stage.environment);
     assert.ok(verified.findings.length >= 4);
   });
 
@@ -501,7 +505,7 @@ describe('purging journals', () => {
     await using stage = await stocked();
     const before = await onDisk(stage);
     const verify = async (): ReturnType<typeof verifyJournals> =>
-      await verifyJournals(stage.workload, stage.environment, () => ({ reachesTo: null, said: '' }));
+      await verifyJournals(stage.workload, stage.environment);
     stage.store.gets.length = 0;
     await verify();
     const read = new Set(stage.store.gets);

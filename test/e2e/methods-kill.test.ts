@@ -12,7 +12,7 @@ import { recoveryOf } from '../../src/cli/select.ts';
 import { backup } from '../../src/flows/backup.ts';
 import { recover } from '../../src/flows/recover.ts';
 import { restore } from '../../src/flows/restore.ts';
-import { shipJournals } from '../../src/flows/ship.ts';
+import { shipJournals } from '../../src/flows/ship-journals.ts';
 import { fileOf, readRows, toyFiles, writeRow } from '../doubles/toy-files.ts';
 import { never, scene, type Scene } from './toy-scene.ts';
 

@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { Readable } from 'node:stream';
 import { backup } from '../../src/flows/backup.ts';
-import { shipJournals } from '../../src/flows/ship.ts';
+import { shipJournals } from '../../src/flows/ship-journals.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import type { OnlineRun } from '../../src/ports/online.ts';
 import { changed, never, scene } from './toy-scene.ts';

@@ -2,23 +2,11 @@ import { stat } from 'node:fs/promises';
 import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
 import type { JournalFile, ShippedJournal } from '../model/journal.ts';
 import type { Finding, Outcome } from '../model/point.ts';
-import { journalBreaks, reasonsToKeep } from '../model/recovery.ts';
+import { sha256OfFile } from '../platform/files.ts';
 import type { Journals } from '../ports/journals.ts';
-import type { SnapshotInfo, Repository, TreeEntry } from '../repository/api.ts';
+import type { TreeEntry } from '../repository/api.ts';
 import { lockWorkload, newRunId, type Environment, type Workload } from './environment.ts';
-import { noJournals, sha256 } from './materialize.ts';
-import { canonical } from './record.ts';
-
-/** Where the list of a shipment lies inside its repository snapshot, beside the files at their original paths. */
-export const shipmentPath = '/.stillpoint/journals.json';
-export const journalTag = 'stillpoint-journal';
-
-interface Shipment {
-  readonly schema: 'stillpoint.journals/1';
-  readonly files: readonly Omit<ShippedJournal, 'snapshot'>[];
-  /** HMAC-SHA-256 of the canonical JSON of `files`, by the key that points are signed with. */
-  readonly signature: string;
-}
+import { coveredTo, encodeShipment, gapFindings, journalsOf, journalTag, keyOf, shipmentPath } from './shipments.ts';
 
 export interface ShipResult {
   readonly outcome: Outcome;
@@ -27,17 +15,6 @@ export interface ShipResult {
   /** Up to when the journal is in the repository now, in the part that is farthest behind; null if nothing is. */
   readonly coversTo: string | null;
   readonly findings: readonly Finding[];
-}
-
-export function journalsOf(workload: Workload): Journals {
-  const { journals } = workload.application;
-  if (journals === undefined) throw noJournals(workload);
-  return journals;
-}
-
-/** With its name: of an idle engine several files may begin at one position. */
-export function keyOf(file: { readonly part: string; readonly begin: string; readonly name: string }): string {
-  return `${file.part}\n${file.begin}\n${file.name}`;
 }
 
 /**
@@ -65,11 +42,7 @@ export async function shipJournals(
     const shipped = await save(workload, environment, identity, closed, coverage, request.signal);
     catalog.addJournals(shipped);
     const all = [...known, ...shipped];
-    const findings = journalBreaks(all).map((gap): Finding => ({
-      severity: 'warning',
-      check: 'journal',
-      said: `${gap.part === '' ? 'the journal' : gap.part} has a gap: ${gap.after} ends at ${gap.from}, ${gap.before} does not begin there; points before the gap cannot be rolled forward over it`,
-    }));
+    const findings = gapFindings(all, 'warning');
     for (const finding of findings) environment.reporter.finding(finding);
     return {
       outcome: findings.length === 0 ? 'complete' : 'degraded',
@@ -163,7 +136,7 @@ async function save(
 
 export async function measure(file: JournalFile): Promise<{ readonly bytes: number; readonly hash: string }> {
   try {
-    return { bytes: (await stat(file.path)).size, hash: await sha256(file.path) };
+    return { bytes: (await stat(file.path)).size, hash: await sha256OfFile(file.path) };
   } catch (error) {
     if (codeOf(error) === undefined) throw error;
     throw new StillpointError('journal-missing', `journal file ${file.path} cannot be read: ${messageOf(error)}`, {
@@ -171,142 +144,6 @@ export async function measure(file: JournalFile): Promise<{ readonly bytes: numb
       cause: error,
     });
   }
-}
-
-function encodeShipment(files: Shipment['files'], repository: Repository): Uint8Array {
-  const shipment: Shipment = {
-    schema: 'stillpoint.journals/1',
-    files,
-    signature: repository.sign(Buffer.from(canonical(files))),
-  };
-  return Buffer.from(`${JSON.stringify(shipment, null, 1)}\n`);
-}
-
-/** What a shipment holds, with its signature proved. Throws `repository-damaged`. */
-export async function readShipment(
-  repository: Repository,
-  snapshot: Pick<SnapshotInfo, 'id'>,
-): Promise<readonly ShippedJournal[]> {
-  const data = await repository.readFile(snapshot.id, shipmentPath);
-  if (data === undefined) {
-    throw new StillpointError('repository-damaged', `snapshot ${snapshot.id} holds no list of journal files`, {
-      hint: 'it was not made by stillpoint, or was rewritten',
-    });
-  }
-  const shipment = JSON.parse(Buffer.from(data).toString('utf8')) as Shipment;
-  if (repository.sign(Buffer.from(canonical(shipment.files))) !== shipment.signature) {
-    throw new StillpointError(
-      'repository-damaged',
-      `the list of journal files in snapshot ${snapshot.id} does not bear the repository's signature`,
-      { hint: 'it was altered or made with another key: do not roll forward with it' },
-    );
-  }
-  return shipment.files.map((file) => ({ ...file, snapshot: snapshot.id }));
-}
-
-/** Up to when every part is covered without a gap, counted back from the newest file of each. */
-function coveredTo(files: readonly ShippedJournal[]): string | null {
-  const newest = new Map<string, string>();
-  for (const file of files) {
-    const before = newest.get(file.part);
-    if (before === undefined || Date.parse(file.coversTo) > Date.parse(before)) newest.set(file.part, file.coversTo);
-  }
-  return [...newest.values()].toSorted((a, b) => Date.parse(a) - Date.parse(b))[0] ?? null;
-}
-
-export interface JournalStatus {
-  readonly files: readonly (JournalFile & {
-    readonly shipped: boolean;
-    /** Why it must stay with the engine; empty = it may be purged. */
-    readonly keep: readonly string[];
-  })[];
-  readonly shippedFiles: number;
-  readonly shippedBytes: number;
-  readonly coversTo: string | null;
-  /** Changes since then are with the engine only: what would be lost with its disk. Null if nothing was shipped. */
-  readonly lagMs: number | null;
-  readonly unshippedBytes: number;
-  readonly findings: readonly Finding[];
-}
-
-/** What is where, how far behind the repository is, and what may be purged. Changes nothing. */
-export async function journalStatus(
-  workload: Workload,
-  environment: Environment,
-  signal: AbortSignal,
-): Promise<JournalStatus> {
-  const journals = journalsOf(workload);
-  const { identity } = await workload.application.locate(signal);
-  const shipped = (await environment.catalog()).journals(workload.name).filter((file) => file.identity === identity);
-  const there = await journals.list(signal);
-  const needed = await journals.needed(signal);
-  const inRepository = new Set(shipped.map(keyOf));
-  const files = there.map((file) => ({
-    ...file,
-    shipped: file.end !== undefined && inRepository.has(keyOf(file)),
-    keep: reasonsToKeep(file, shipped, needed),
-  }));
-  const coversTo = coveredTo(shipped);
-  return {
-    files,
-    shippedFiles: shipped.length,
-    shippedBytes: shipped.reduce((sum, file) => sum + file.bytes, 0),
-    coversTo,
-    lagMs: coversTo === null ? null : Math.max(0, environment.clock.wallMs() - Date.parse(coversTo)),
-    unshippedBytes: files.filter((file) => !file.shipped).reduce((sum, file) => sum + file.bytes, 0),
-    findings: journalBreaks(shipped).map((gap) => ({
-      severity: 'warning',
-      check: 'journal',
-      said: `${gap.part}: after ${gap.after} the file that begins at ${gap.from} is missing`,
-    })),
-  };
-}
-
-export interface JournalVerification {
-  readonly files: number;
-  readonly findings: readonly Finding[];
-  /** For each point that can be rolled forward: up to when. */
-  readonly points: readonly { readonly point: string; readonly reachesTo: string | null; readonly said: string }[];
-}
-
-/** Proves the chain, and that the repository really has every file whole by its structure. Reads no file's content. */
-export async function verifyJournals(
-  workload: Workload,
-  environment: Environment,
-  reachOf: (
-    point: string,
-    shipped: readonly ShippedJournal[],
-  ) => { readonly reachesTo: string | null; readonly said: string },
-): Promise<JournalVerification> {
-  journalsOf(workload);
-  const catalog = await environment.catalog();
-  const repository = await environment.repository();
-  const shipped = catalog.journals(workload.name);
-  const findings: Finding[] = [];
-  for (const gap of journalBreaks(shipped)) {
-    findings.push({
-      severity: 'error',
-      check: 'journal',
-      said: `${gap.part}: after ${gap.after} the file that begins at ${gap.from} is missing (${gap.before} follows)`,
-    });
-  }
-  for (const file of shipped) {
-    try {
-      const seen = await repository.plan(file.snapshot, (original) => (original === file.path ? '/j' : undefined));
-      for (const missing of seen.missing)
-        findings.push({ severity: 'error', check: 'journal', said: `${file.name}: ${missing}` });
-      if (seen.files === 0)
-        findings.push({
-          severity: 'error',
-          check: 'journal',
-          said: `${file.name} is not in snapshot ${file.snapshot}`,
-        });
-    } catch (error) {
-      findings.push({ severity: 'error', check: 'journal', said: `${file.name}: ${messageOf(error)}` });
-    }
-  }
-  const points = catalog.points(workload.name).map((point) => ({ point: point.id, ...reachOf(point.id, shipped) }));
-  return { files: shipped.length, findings, points };
 }
 
 /**

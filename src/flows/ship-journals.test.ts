@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import type { JournalFile } from '../model/journal.ts';
-import { coverageOf } from './ship.ts';
+import { coverageOf } from './ship-journals.ts';
 
 /** Seconds after midnight. */
 function at(seconds: number): string {
