@@ -3,7 +3,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StillpointError, messageOf } from '../model/errors.ts';
 import type { Canary } from '../ports/application.ts';
-import { budgetOf, cutGroup } from './group.ts';
+import { budgetOf, cutGroup, prepareGroup } from './group.ts';
 import { runDirectory } from './environment.ts';
 import type { Step } from './flow.ts';
 import { Hold } from './hold.ts';
@@ -18,7 +18,7 @@ export async function prepare(
 ): Promise<void> {
   const { environment, workload } = state;
   await mkdir(runDirectory(environment, state.runId), { recursive: true, mode: 0o700 });
-  for (const part of state.group.get().parts) await part.provider.prepare(part.volumes, signal);
+  state.group.set(await prepareGroup(state.group.get(), signal, state.forecast.peek()?.keepMs));
   if (!state.holds) return;
   const cold = state.method === 'cold';
   const budgetMs = budgetOf(cold ? 'stopped' : state.located.get().holdKind, workload.budgetMs);

@@ -76,6 +76,14 @@ export function refsOf(group: Group, label: string): readonly SnapshotRef[] {
   return group.parts.flatMap((part) => part.provider.refs(part.volumes, label));
 }
 
+/** Everything slow before the hold. */
+export async function prepareGroup(group: Group, signal: AbortSignal, keepMs: number | undefined): Promise<Group> {
+  const parts: Part[] = [];
+  for (const { provider, volumes } of group.parts)
+    parts.push({ provider, volumes: await provider.prepare(volumes, signal, keepMs) });
+  return { ...group, parts, volumes: parts.flatMap((part) => part.volumes) };
+}
+
 /** Cuts all parts at the same time. If one fails the others are waited for, so that undoing finds them finished. */
 export async function cutGroup(group: Group, label: string, signal: AbortSignal): Promise<GroupCut> {
   const results = await Promise.allSettled(group.parts.map((part) => part.provider.cut(part.volumes, label, signal)));

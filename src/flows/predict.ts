@@ -56,6 +56,8 @@ export interface Forecast {
   readonly holdMs: number;
   readonly budgetMs: number;
   readonly basis: 'history' | 'estimate';
+  /** How long copying from the snapshots took at most of late; absent if nothing is known. */
+  readonly keepMs?: number;
   readonly findings: readonly Finding[];
 }
 
@@ -110,7 +112,9 @@ export async function predict(input: {
       said: `the predicted hold of ${Math.round(holdMs)} ms is over half of its budget of ${input.budgetMs} ms`,
     });
   }
-  return { holdMs, budgetMs: input.budgetMs, basis, findings };
+  const copies = input.history.map((each) => each.copyMs);
+  const keepMs = copies.length === 0 ? {} : { keepMs: Math.max(...copies) };
+  return { holdMs, budgetMs: input.budgetMs, basis, ...keepMs, findings };
 }
 
 async function refuseShort(host: Host, directory: string, bytes: number): Promise<void> {

@@ -1,3 +1,5 @@
+import type { Finding } from './point.ts';
+
 /** What a required path holds. `journal`: WAL, redo, binlog. `external`: files outside the data directory that recovery reads. */
 export type PathRole = 'data' | 'journal' | 'tablespace' | 'configuration' | 'external';
 
@@ -29,21 +31,49 @@ export interface LeftOut {
   readonly onlyHeld?: boolean;
 }
 
-/** One layer of a storage stack. */
+export type LayerType =
+  | 'mount'
+  | 'filesystem'
+  | 'subvolume'
+  | 'lv'
+  | 'thin-pool'
+  | 'vg'
+  | 'pv'
+  | 'md'
+  | 'crypt'
+  | 'partition'
+  | 'loop'
+  | 'disk'
+  | 'other';
+
+/** One layer of a storage stack, with what it lies on: one layer, or several for an array or a volume over several disks. */
 export interface StorageLayer {
-  readonly type: 'mount' | 'filesystem' | 'subvolume' | 'lv' | 'md' | 'crypt' | 'partition' | 'loop' | 'disk' | 'other';
+  /** Unique on the machine: two paths share this layer if and only if they name the same id (`lv:UUID`, `md:UUID`, `block:8:1`). */
+  readonly id: string;
+  readonly type: LayerType;
+  /** As its own tools call it: `/dev/md0`, `vg0/data`, `/srv`. */
   readonly name: string;
   readonly details: Readonly<Record<string, string>>;
+  /** What was seen of its health: an error speaks against any cut through this layer, a warning is worth telling. */
+  readonly findings: readonly Finding[];
+  readonly below: readonly StorageLayer[];
 }
 
-/** From a path down to its lowest volume; `layers[0]` is the mount. */
+/** From a path down to its lowest volumes. */
 export interface StorageStack {
   readonly path: string;
   /** Where the file system is mounted, and the absolute path of `path` in it. */
   readonly mountPoint: string;
   readonly device: string;
   readonly fileSystem: string;
-  readonly layers: readonly StorageLayer[];
+  /** The mount. */
+  readonly top: StorageLayer;
+}
+
+/** Part of a file, in bytes. */
+export interface ByteRange {
+  readonly offset: number;
+  readonly length: number;
 }
 
 /** What one provider can cut by one command. Plain data: it goes into the intent journal and the evidence. */

@@ -35,6 +35,7 @@ export function memoryProvider(
   return {
     kind,
     needs: promise === 'one-instant' ? 'any' : 'hold',
+    cutsBy: 'copy',
     async locate(paths) {
       const found: Volume[] = [];
       for (const path of paths) {
@@ -44,7 +45,7 @@ export function memoryProvider(
     },
     atomicity: () => word,
     predict: async () => ({ cutMs: 1, spaceBytes: [], findings: [] }),
-    prepare: async () => undefined,
+    prepare: async (group) => group,
     refs: (group, label) => group.map((volume) => refOf(volume, label)),
     async cut(group, label, signal) {
       const failed = (why: string): never => {

@@ -166,10 +166,11 @@ export function overriding(real: SnapshotProvider, change: Partial<SnapshotProvi
   return {
     kind: real.kind,
     needs: real.needs,
+    cutsBy: real.cutsBy,
     locate: (paths, signal) => real.locate(paths, signal),
     atomicity: (group) => real.atomicity(group),
     predict: (group, hold, signal) => real.predict(group, hold, signal),
-    prepare: (group, signal) => real.prepare(group, signal),
+    prepare: (group, signal, keepMs) => real.prepare(group, signal, keepMs),
     refs: (group, label) => real.refs(group, label),
     cut: (group, label, signal) => real.cut(group, label, signal),
     list: (group) => real.list(group),

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { loopVolume } from '../../../../test/doubles/loop-volume.ts';
 import { systemExec } from '../../../platform/exec.ts';
+import { layerOf, layersOf } from '../../../model/stack.ts';
 import { localHost } from './host.ts';
 
 const signal = new AbortController().signal;
@@ -27,7 +28,7 @@ describe('the local host', () => {
     assert.equal(stack.fileSystem, 'xfs');
     assert.match(stack.device, /^\/dev\/loop\d+$/);
     assert.deepEqual(
-      stack.layers.map(({ type }) => type),
+      layersOf(stack).map(({ type }) => type),
       ['mount', 'filesystem', 'loop'],
     );
   });
@@ -47,7 +48,7 @@ describe('the local host', () => {
     await mkdir(at('bind'));
     await mkdir(at('only'));
     const subvolumeOf = async (path: string): Promise<readonly unknown[]> => {
-      const layer = (await host.stackOf(path, signal)).layers.find(({ type }) => type === 'subvolume');
+      const layer = layerOf(await host.stackOf(path, signal), 'subvolume');
       return [layer?.name, layer?.details['root']];
     };
     assert.deepEqual(await subvolumeOf(volume.mountPoint), ['/', volume.mountPoint]);
@@ -70,7 +71,8 @@ describe('the local host', () => {
   it('takes a file system without a device as it is', async () => {
     const stack = await host.stackOf('/proc', signal);
     assert.equal(stack.fileSystem, 'proc');
-    assert.deepEqual(stack.layers.at(-1), { type: 'other', name: 'proc', details: {} });
+    const { type, name, below } = layersOf(stack).at(-1) ?? assert.fail();
+    assert.deepEqual({ type, name, below }, { type: 'other', name: 'proc', below: [] });
   });
 
   it('says when the device of a mount cannot be seen, as in a container', async () => {
@@ -87,7 +89,7 @@ describe('the local host', () => {
         }),
       }),
     });
-    const layer = (await blind.stackOf('/', signal)).layers.at(-1);
+    const layer = layersOf(await blind.stackOf('/', signal)).at(-1);
     assert.equal(layer?.type, 'other');
     assert.equal(layer.name, '/dev/not-there');
     assert.match(layer.details['lsblk'] ?? '', /not-there/);

@@ -26,16 +26,19 @@ export function localHost(exec: Exec): Host {
       const real = await realPathOf(path);
       const argv = findMount(real);
       const mount = parseFindmnt((await exec.check({ argv, timeoutMs, signal })).stdout, argv.join(' '));
-      const layers: StorageLayer[] = [mountLayer(mount), fileSystemLayer(mount)];
-      if (mount.fileSystem === 'btrfs') layers.push(await subvolumeLayer(real, mount));
-      if (mount.source.startsWith('/dev/')) layers.push(...(await deviceLayers(exec, mount.source, signal)));
-      else layers.push({ type: 'other', name: mount.source, details: {} });
+      const devices = mount.source.startsWith('/dev/')
+        ? await deviceLayers(exec, mount.source, signal)
+        : [otherLayer(mount.source, {})];
+      const fileSystem = fileSystemLayer(mount, devices);
       const stack: StorageStack = {
         path: real,
         mountPoint: mount.target,
         device: mount.source,
         fileSystem: mount.fileSystem,
-        layers,
+        top: mountLayer(
+          mount,
+          mount.fileSystem === 'btrfs' ? await subvolumeLayer(real, mount, fileSystem) : fileSystem,
+        ),
       };
       return stack;
     },
@@ -62,28 +65,54 @@ async function realPathOf(path: string): Promise<string> {
   }
 }
 
-function mountLayer(mount: Mount): StorageLayer {
-  return { type: 'mount', name: mount.target, details: { options: mount.options, root: mount.root } };
+function mountLayer(mount: Mount, below: StorageLayer): StorageLayer {
+  return {
+    id: `mount:${mount.target}`,
+    type: 'mount',
+    name: mount.target,
+    details: { options: mount.options, root: mount.root },
+    findings: [],
+    below: [below],
+  };
 }
 
-function fileSystemLayer(mount: Mount): StorageLayer {
-  return { type: 'filesystem', name: mount.fileSystem, details: mount.uuid === null ? {} : { uuid: mount.uuid } };
+function fileSystemLayer(mount: Mount, below: readonly StorageLayer[]): StorageLayer {
+  return {
+    id: `filesystem:${mount.source}`,
+    type: 'filesystem',
+    name: mount.fileSystem,
+    details: mount.uuid === null ? {} : { uuid: mount.uuid },
+    findings: [],
+    below,
+  };
+}
+
+function otherLayer(name: string, details: StorageLayer['details']): StorageLayer {
+  return { id: `other:${name}`, type: 'other', name, details, findings: [], below: [] };
 }
 
 /**
  * The subvolume that holds the path. `root` is the directory in which it can be seen whole; absent when the mount shows only a part of
  * it (a bind mount of a directory), because then nothing can snapshot it from here. The name is its place in the file system.
  */
-async function subvolumeLayer(path: string, mount: Mount): Promise<StorageLayer> {
+async function subvolumeLayer(path: string, mount: Mount, below: StorageLayer): Promise<StorageLayer> {
+  const layer = (name: string, details: StorageLayer['details']): StorageLayer => ({
+    id: `subvolume:${mount.source}:${name}`,
+    type: 'subvolume',
+    name,
+    details,
+    findings: [],
+    below: [below],
+  });
   for (let directory = path; isWithin(directory, mount.target); directory = dirname(directory)) {
     if ((await stat(directory)).ino === subvolumeRootInode) {
       const inside = `${mount.root}/${directory.slice(mount.target.length)}`.replaceAll(/\/+/g, '/');
       const name = inside.length > 1 ? inside.replace(/\/$/, '') : inside;
-      return { type: 'subvolume', name, details: { root: directory } };
+      return layer(name, { root: directory });
     }
     if (directory === '/') break;
   }
-  return { type: 'subvolume', name: mountOption(mount.options, 'subvol') ?? mount.root, details: {} };
+  return layer(mountOption(mount.options, 'subvol') ?? mount.root, {});
 }
 
 async function deviceLayers(exec: Exec, device: string, signal: AbortSignal): Promise<readonly StorageLayer[]> {
@@ -91,5 +120,5 @@ async function deviceLayers(exec: Exec, device: string, signal: AbortSignal): Pr
   const result = await exec.run({ argv, timeoutMs, signal });
   if (result.exitCode === 0) return parseLsblk(result.stdout, argv.join(' '));
   // A container sees the mount but often not the device below it; the file system above can be cut all the same.
-  return [{ type: 'other', name: device, details: { lsblk: result.stderr.trim() } }];
+  return [otherLayer(device, { lsblk: result.stderr.trim() })];
 }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { layersOf } from '../../../model/stack.ts';
 import { mountOption, parseFindmnt, parseLsblk } from './parse.ts';
 
 const transcripts = join(import.meta.dirname, '../../../../test/transcripts');
@@ -59,9 +60,12 @@ describe('parseLsblk', () => {
   it('reads a loop device and a disk', () => {
     assert.deepEqual(parseLsblk(transcript('lsblk-2.38-loop.json'), command), [
       {
+        id: 'block:7:0',
         type: 'loop',
         name: '/dev/loop0',
         details: { type: 'loop', number: '7:0', size: '268435456', readOnly: 'false' },
+        findings: [],
+        below: [],
       },
     ]);
     assert.deepEqual(
@@ -91,8 +95,9 @@ describe('parseLsblk', () => {
       block('md2', 'md', '9:2'),
     ]);
     const top = block('mapper/vg-lv', 'lvm', '253:0', [crypt, block('rom', 'rom', '11:0')]);
+    const [read] = parseLsblk(JSON.stringify({ blockdevices: [top] }), command);
     assert.deepEqual(
-      parseLsblk(JSON.stringify({ blockdevices: [top] }), command).map(({ type, name }) => `${type} ${name}`),
+      layersOf({ top: read ?? assert.fail() }).map(({ type, name }) => `${type} ${name}`),
       [
         'lv /dev/mapper/vg-lv',
         'crypt /dev/mapper/c',

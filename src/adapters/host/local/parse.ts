@@ -78,26 +78,21 @@ function layerType(type: string): StorageLayer['type'] {
   }
 }
 
-/** `lsblk -J -s -b -o NAME,PATH,TYPE,MAJ:MIN,SIZE,RO DEVICE`: from the device down, each layer once. */
+/** `lsblk -J -s -b -o NAME,PATH,TYPE,MAJ:MIN,SIZE,RO DEVICE`: the device with what it lies on below it. */
 export function parseLsblk(output: string, command: string): readonly StorageLayer[] {
-  const layers: StorageLayer[] = [];
-  const seen = new Set<string>();
-  const add = (entry: Fields): void => {
+  const layer = (entry: Fields): StorageLayer => {
     const number = text(entry, 'maj:min', command);
-    // The members of an array may share a disk.
-    if (!seen.has(number)) {
-      seen.add(number);
-      const type = text(entry, 'type', command);
-      layers.push({
-        type: layerType(type),
-        name: text(entry, 'path', command),
-        details: { type, number, size: String(entry['size']), readOnly: String(entry['ro']) },
-      });
-    }
-    if (entry['children'] !== undefined) for (const child of list(entry, 'children', command)) add(child);
+    const type = text(entry, 'type', command);
+    return {
+      id: `block:${number}`,
+      type: layerType(type),
+      name: text(entry, 'path', command),
+      details: { type, number, size: String(entry['size']), readOnly: String(entry['ro']) },
+      findings: [],
+      below: entry['children'] === undefined ? [] : list(entry, 'children', command).map(layer),
+    };
   };
-  for (const entry of list(json(output, command), 'blockdevices', command)) add(entry);
-  return layers;
+  return list(json(output, command), 'blockdevices', command).map(layer);
 }
 
 /** Value of one mount option: `subvol` of `rw,subvolid=256,subvol=/db`. */

@@ -5,6 +5,7 @@ import type { VolumeCut } from '../../../model/evidence.ts';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { CommandSpan } from '../../../model/hold.ts';
 import type { Finding } from '../../../model/point.ts';
+import { layerOf } from '../../../model/stack.ts';
 import type { RequiredPath, SnapshotRef, StorageStack, Volume } from '../../../model/storage.ts';
 import { isWithin, mountPointsBelow, pathExists } from '../../../platform/files.ts';
 import { assertOwn, detailOf, refIn, refsIn, snapshotDirectoryName } from '../../../platform/snapshot-place.ts';
@@ -48,6 +49,7 @@ interface Placed {
 class Btrfs implements SnapshotProvider {
   readonly kind = kind;
   readonly needs = 'any';
+  readonly cutsBy = 'btrfs';
   readonly #config: Config;
   readonly #platform: Platform;
 
@@ -92,7 +94,7 @@ class Btrfs implements SnapshotProvider {
     };
     if (process.geteuid?.() !== 0) return passed('only root may delete the snapshots again');
     if ((await exec.which('btrfs')) === undefined) return passed('the program btrfs is missing (package btrfs-progs)');
-    const root = stack.layers.find(({ type }) => type === 'subvolume')?.details['root'];
+    const root = layerOf(stack, 'subvolume')?.details['root'];
     if (root === undefined) return passed(`the mount ${stack.mountPoint} shows only a part of the subvolume`);
     if (!required.companions.every((companion) => isWithin(companion, root))) {
       return passed('a companion file lies outside the subvolume');
@@ -145,12 +147,13 @@ class Btrfs implements SnapshotProvider {
     return { cutMs: expectedMs * group.length, spaceBytes: [], findings };
   }
 
-  async prepare(group: readonly Volume[], signal: AbortSignal): Promise<void> {
+  async prepare(group: readonly Volume[], signal: AbortSignal): Promise<readonly Volume[]> {
     for (const volume of group) {
       await mkdir(detailOf(volume, 'snapshotDirectory'), { recursive: true, mode: 0o700 });
       const argv = sync(detailOf(volume, 'subvolume'));
       await this.#platform.exec.check({ argv, timeoutMs: syncMs, signal });
     }
+    return group;
   }
 
   refs(group: readonly Volume[], label: string): readonly SnapshotRef[] {
@@ -239,7 +242,7 @@ class Btrfs implements SnapshotProvider {
 }
 
 function fileSystemOf(stack: StorageStack): string {
-  return stack.layers.find(({ type }) => type === 'filesystem')?.details['uuid'] ?? stack.device;
+  return layerOf(stack, 'filesystem')?.details['uuid'] ?? stack.device;
 }
 
 function isLeftOut(required: RequiredPath, path: string): boolean {

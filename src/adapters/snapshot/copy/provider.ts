@@ -20,6 +20,7 @@ const bytesPerFile = 4096n;
 class Copy implements SnapshotProvider {
   readonly kind = kind;
   readonly needs = 'hold';
+  readonly cutsBy = 'copy';
   readonly #staging: string;
   readonly #bytesPerMs: number;
   readonly #platform: Platform;
@@ -68,8 +69,9 @@ class Copy implements SnapshotProvider {
     };
   }
 
-  async prepare(): Promise<void> {
+  async prepare(group: readonly Volume[]): Promise<readonly Volume[]> {
     await mkdir(this.#staging, { recursive: true, mode: 0o700 });
+    return group;
   }
 
   refs(group: readonly Volume[], label: string): readonly SnapshotRef[] {

@@ -3,6 +3,7 @@ import { access, constants, copyFile, mkdir, rm, writeFile } from 'node:fs/promi
 import { dirname, join } from 'node:path';
 import { messageOf } from '../../../model/errors.ts';
 import type { Finding } from '../../../model/point.ts';
+import { layerOf } from '../../../model/stack.ts';
 import type { RequiredPath, SnapshotRef, StorageStack, Volume } from '../../../model/storage.ts';
 import { openTree, reflinkFile, walkTree } from '../../../platform/copy-tree.ts';
 import { mountPointsBelow, pathExists } from '../../../platform/files.ts';
@@ -32,6 +33,7 @@ const filesPerCommand = 200;
 class Reflink implements SnapshotProvider {
   readonly kind = kind;
   readonly needs = 'hold';
+  readonly cutsBy = 'reflink';
   readonly #config: Config;
   readonly #platform: Platform;
 
@@ -119,12 +121,13 @@ class Reflink implements SnapshotProvider {
     return { cutMs: Math.round(cutMs), spaceBytes: [], findings };
   }
 
-  async prepare(group: readonly Volume[], signal: AbortSignal): Promise<void> {
+  async prepare(group: readonly Volume[], signal: AbortSignal): Promise<readonly Volume[]> {
     const directories = new Set(group.map((volume) => detailOf(volume, 'snapshotDirectory')));
     for (const directory of directories) {
       await mkdir(directory, { recursive: true, mode: 0o700 });
       await this.#platform.exec.check({ argv: syncFileSystem(directory), timeoutMs: syncMs, signal });
     }
+    return group;
   }
 
   refs(group: readonly Volume[], label: string): readonly SnapshotRef[] {
@@ -160,7 +163,7 @@ class Reflink implements SnapshotProvider {
 }
 
 function idOf(stack: StorageStack): string {
-  const uuid = stack.layers.find(({ type }) => type === 'filesystem')?.details['uuid'];
+  const uuid = layerOf(stack, 'filesystem')?.details['uuid'];
   return `${kind}:${uuid ?? stack.device}:${stack.path}`;
 }
 
