@@ -10,6 +10,7 @@ import { catalogFile, openCatalog, type Catalog } from './catalog/catalog.ts';
 import type { FoundApplication, Session } from './cli/command.ts';
 import { findConfig, loadConfig, type Chosen, type Config, type WorkloadConfig } from './config/load.ts';
 import type { Environment, Reporter, Workload } from './flows/environment.ts';
+import { withFileSystems } from './guard/file-systems.ts';
 import { messageOf, StillpointError } from './model/errors.ts';
 import { systemClock } from './platform/clock.ts';
 import { systemExec } from './platform/exec.ts';
@@ -145,17 +146,22 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
     config.storage === 'auto' ? snapshotProviders.map(({ kind }) => ({ kind, config: {} })) : config.storage;
   return {
     name,
-    application: moduleOf(applications, application.kind).create(
-      application.config,
-      name,
-      platformAt(application.reach, platform),
-      (source) => readSecret(source, systemExec, platform.log),
+    application: withFileSystems(
+      moduleOf(applications, application.kind).create(
+        application.config,
+        name,
+        platformAt(application.reach, platform),
+        (source) => readSecret(source, systemExec, platform.log),
+      ),
+      { exec: systemExec, clock: systemClock },
     ),
     applicationSpec: application,
     providers: storage.map((each) => moduleOf(snapshotProviders, each.kind).create(each.config, platform)),
     budgetMs: config.budgetMs,
     method: config.method,
     consistency: config.consistency,
+    changedBlocks: config.changedBlocks,
+    degradedStorage: config.degradedStorage,
   };
 }
 

@@ -66,6 +66,8 @@ workloads:
       budgetMs: undefined,
       method: 'snapshot',
       consistency: 'application',
+      changedBlocks: true,
+      degradedStorage: 'refuse',
       drillDirectory: undefined,
     });
   });

@@ -30,6 +30,8 @@ export interface WorkloadConfig {
   readonly budgetMs: number | undefined;
   readonly method: Method;
   readonly consistency: 'application' | 'crash';
+  readonly changedBlocks: boolean;
+  readonly degradedStorage: 'refuse' | 'accept';
   readonly drillDirectory: string | undefined;
 }
 
@@ -146,6 +148,8 @@ function assemble(parsed: ParsedConfig, file: string): Config {
       budgetMs: workload.hold.budget === undefined ? undefined : millisecondsOf(workload.hold.budget),
       method: workload.method,
       consistency: workload.consistency,
+      changedBlocks: workload.changedBlocks,
+      degradedStorage: workload.degradedStorage,
       drillDirectory: workload.drill.directory,
     },
   ]);

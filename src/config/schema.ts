@@ -110,6 +110,18 @@ const workload = z
       .describe(
         'The weakest verdict that is accepted. `application`: a point that is not application-consistent is discarded. `crash`: a crash-consistent one is kept, and labelled so.',
       ),
+    changedBlocks: z
+      .boolean()
+      .default(true)
+      .describe(
+        'Whether only changed blocks are read where the storage can tell them. The snapshots of the newest point stay for that until the next backup, and take the space of what changes meanwhile.',
+      ),
+    degradedStorage: z
+      .enum(['refuse', 'accept'])
+      .default('refuse')
+      .describe(
+        'What becomes of a backup when a layer below the data is unsound: a degraded or resyncing array, a pool that is nearly full. `accept`: it is made all the same where the cut is made above that layer.',
+      ),
     drill: z
       .strictObject({
         directory: absolutePath.optional().meta({

@@ -68,6 +68,8 @@ function workloadText({ name, kind, config, said }: FoundWorkload, known: readon
     ...comment(optionAt(known, `${base}.hold`, 'budget').description, 4),
     `    # hold: { budget: ${optionAt(known, `${base}.hold`, 'budget').example} }`,
     ...optional(optionAt(known, base, 'consistency'), 4),
+    ...optional(optionAt(known, base, 'changedBlocks'), 4),
+    ...optional(optionAt(known, base, 'degradedStorage'), 4),
     ...comment(optionAt(known, `${base}.drill`, 'directory').description, 4),
     `    # drill: { directory: ${optionAt(known, `${base}.drill`, 'directory').example} }`,
     '',

@@ -28,6 +28,7 @@ export async function copy(state: Backup, signal: AbortSignal): Promise<void> {
     onProgress: (progress) => environment.reporter.progress('copy', progress),
     signal,
     last: async () => {
+      for (const snapshot of opened.snapshots) await snapshot.proveWhole?.();
       // The member must still be who it was when the point becomes real (docs/design/rules.md, 10).
       state.members.push({ when: 'record', seen: (await workload.application.locate(signal)).member });
       state.event('record');

@@ -22,7 +22,8 @@ export async function prepare(
   if (!state.holds) return;
   const cold = state.method === 'cold';
   const budgetMs = budgetOf(cold ? 'stopped' : state.located.get().holdKind, workload.budgetMs);
-  const hold = new Hold(workload, environment, state.runId, budgetMs, cold ? 'stop' : 'freeze');
+  const { fileSystems } = state.layers.get();
+  const hold = new Hold(workload, environment, state.runId, budgetMs, { way: cold ? 'stop' : 'freeze', fileSystems });
   state.hold.set(hold);
   await hold.prepare(noteTrace, signal);
   // A canary would be a user of the database, and a cold backup has none.
@@ -83,6 +84,9 @@ export async function freeze(state: Backup): Promise<void> {
 
 /** Also when the freeze failed or is unsure (docs/design/rules.md, 4). */
 export async function thawAgain(state: Backup): Promise<void> {
+  // What a cut may have left suspended first: an engine may have to write to become thawed.
+  for (const { provider, volumes } of state.group.peek()?.parts ?? [])
+    await provider.release?.(provider.refs(volumes, state.label));
   await state.hold.peek()?.thaw();
 }
 

@@ -10,6 +10,7 @@ import type { Canary, CollectedFile, Located } from '../ports/application.ts';
 import { type Group } from './group.ts';
 import { labelOf, newRunId, Slot, type Environment, type Workload } from './environment.ts';
 import type { Hold } from './hold.ts';
+import type { Layers } from './layers.ts';
 import type { ParentChoice, Forecast } from './predict.ts';
 
 export interface BackupRequest {
@@ -43,6 +44,7 @@ export class Backup {
   readonly request: BackupRequest;
   readonly located = new Slot<Located>('located');
   readonly group = new Slot<Group>('group');
+  readonly layers = new Slot<Layers>('layers');
   readonly parent = new Slot<ParentChoice>('parent');
   readonly forecast = new Slot<Forecast>('forecast');
   readonly hold = new Slot<Hold>('hold');

@@ -7,6 +7,7 @@ import { chooseOnline, copyOnline, estimateOnline, locateOnline, prepareOnline, 
 import { StillpointError, messageOf } from '../model/errors.ts';
 import type { Method } from '../model/point.ts';
 import { budgetOf, locateGroup, refsOf } from './group.ts';
+import { examineLayers } from './layers.ts';
 import { lockWorkload, runDirectory, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
 import { chooseParent, predict } from './predict.ts';
@@ -109,7 +110,11 @@ async function locate(state: Backup, signal: AbortSignal): Promise<void> {
   // Whatever its own freeze is like: an engine without users writes nothing.
   const located: Located = state.method === 'cold' ? { ...found, holdKind: 'writes-stopped' } : found;
   state.located.set(located);
-  state.group.set(await locateGroup(located, state.workload.providers, signal));
+  const group = await locateGroup(located, state.workload.providers, signal);
+  state.group.set(group);
+  const layers = await examineLayers(group, located, state.workload, state.environment, signal);
+  for (const finding of layers.findings) note(state, finding);
+  state.layers.set(layers);
 }
 
 async function choose(state: Backup): Promise<void> {

@@ -29,6 +29,10 @@ export interface Workload {
   readonly method?: Method;
   /** The weakest verdict that is accepted. */
   readonly consistency: 'application' | 'crash';
+  /** Whether an unsound layer below the cut (a degraded array...) refuses a backup. Undefined: it does. */
+  readonly degradedStorage?: 'refuse' | 'accept';
+  /** Keep the newest point's snapshots, and read only what changed since. Undefined: everything is read, and no snapshot stays. */
+  readonly changedBlocks?: boolean;
 }
 
 /** What happens while a flow runs, for people and for logs. Never called inside the hold except by `step`, which must only note. */

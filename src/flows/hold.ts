@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import { mkdir, rm } from 'node:fs/promises';
 import { StillpointError, codeOf } from '../model/errors.ts';
-import type { HoldToken } from '../model/hold.ts';
+import type { FrozenFileSystem, HoldToken } from '../model/hold.ts';
 import { launchGuard } from '../guard/launch.ts';
 import type { GuardCalls, GuardClient, GuardSpec, HoldReport } from '../guard/protocol.ts';
 import { within } from '../platform/clock.ts';
@@ -44,7 +44,7 @@ export class Hold {
     environment: Environment,
     runId: string,
     budgetMs: number,
-    way: 'freeze' | 'stop' = 'freeze',
+    how: { readonly way?: 'freeze' | 'stop'; readonly fileSystems?: readonly FrozenFileSystem[] } = {},
   ) {
     this.#workload = workload;
     this.#environment = environment;
@@ -54,7 +54,8 @@ export class Hold {
       workload: workload.name,
       engine: workload.application.engine,
       identity: `stillpoint:${runId}`,
-      ...(way === 'freeze' ? {} : { way }),
+      ...(how.way === 'stop' ? { way: how.way } : {}),
+      ...(how.fileSystems === undefined || how.fileSystems.length === 0 ? {} : { fileSystems: how.fileSystems }),
     };
     const places = holdPlaces(environment.stateDirectory, runId);
     this.#spec = {

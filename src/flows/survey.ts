@@ -5,6 +5,7 @@ import { stepsOf } from './backup.ts';
 import { chooseLevel, unsupported } from './backup-online.ts';
 import type { Environment, Workload } from './environment.ts';
 import { budgetOf, locateGroup, type Group } from './group.ts';
+import { examineLayers, type Layers } from './layers.ts';
 import { chooseParent, predict, type Forecast, type ParentChoice } from './predict.ts';
 
 export interface Plan {
@@ -48,6 +49,8 @@ export async function planBackup(
     return await planOnline(workload, environment, found, { method, level }, refusals, signal);
   const located: Located = method === 'cold' ? { ...found, holdKind: 'writes-stopped' } : found;
   const group = await locateGroup(located, workload.providers, signal).catch(refused);
+  const layers =
+    group === undefined ? undefined : await examineLayers(group, located, workload, environment, signal).catch(refused);
   const choice = await choose(workload, environment, located, level).catch(refused);
   const forecast =
     group === undefined
@@ -73,10 +76,11 @@ export async function planBackup(
     bytes: located.bytes,
     steps: stepsOf(method).map((step) => ({
       name: step.name,
-      does: describe(step.name, workload, located, method, group, choice),
+      does: describe(step.name, workload, located, method, group, choice, layers),
     })),
     refusals,
     findings: [
+      ...(layers?.findings ?? []),
       ...(forecast?.findings ?? []),
       ...(choice?.degraded === undefined
         ? []
@@ -208,8 +212,11 @@ function describe(
   method: Method,
   group: Group | undefined,
   choice: ParentChoice | undefined,
+  layers: Layers | undefined,
 ): string {
   const engine = workload.application.engine;
+  const mounts = (layers?.fileSystems ?? []).map(({ mountPoint }) => mountPoint);
+  const also = mounts.length === 0 ? '' : `; then ${mounts.join(', ')} are frozen, and thawed first`;
   const held = located.holdKind !== 'none';
   const providers = [...new Set((group?.parts ?? []).map((part) => part.provider.kind))].join(', ') || 'no provider';
   switch (step) {
@@ -222,9 +229,10 @@ function describe(
     case 'prepare':
       return `sync the volumes (${providers})${held ? `, start guard and sentinel, let ${engine} checkpoint` : ''}`;
     case 'freeze':
-      if (method === 'cold') return `stop the users of ${engine}, in the guard; prove that nobody has its files open`;
+      if (method === 'cold')
+        return `stop the users of ${engine}, in the guard; prove that nobody has its files open${also}`;
       return held
-        ? `${engine} ${located.holdKind === 'copy-rules' ? 'enters backup mode' : 'stops writers'}, in the guard's session`
+        ? `${engine} ${located.holdKind === 'copy-rules' ? 'enters backup mode' : 'stops writers'}, in the guard's session${also}`
         : 'nothing: configured to cut without a hold';
     case 'cut':
       return `${providers}: ${group?.how ?? ''}`;
@@ -284,6 +292,10 @@ export async function check(workload: Workload, environment: Environment, signal
       for (const volume of group.volumes)
         add({ severity: 'info', check: 'volumes', said: `${volume.id} holds ${volume.holds.join(', ')}` });
       add({ severity: 'info', check: 'volumes', said: `${group.atomicity}: ${group.how}` });
+      const layers = await attempt('storage', () => examineLayers(group, located, workload, environment, signal));
+      for (const finding of layers?.findings ?? []) add(finding);
+      for (const { mountPoint } of layers?.fileSystems ?? [])
+        add({ severity: 'info', check: 'storage', said: `${mountPoint} is frozen with the engine` });
       const forecast = await attempt('predict', () =>
         forecastOf(workload, environment, located, group, 'snapshot', signal),
       );

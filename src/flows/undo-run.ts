@@ -25,6 +25,7 @@ export async function undoRun(
     ...traces.filter((trace) => trace.kind === 'hold'),
     ...traces.filter((trace) => trace.kind !== 'hold'),
   ];
+  await releaseAll(traces, workload, failures);
   for (const trace of ordered) {
     try {
       const done = await undoTrace(trace, history, workload, environment);
@@ -49,6 +50,25 @@ export async function undoRun(
     }
   }
   return { said, failures };
+}
+
+/** Before any thaw: an engine may have to write to become thawed, and cannot on a device that a dead cut left suspended. */
+async function releaseAll(
+  traces: readonly Trace[],
+  workload: Workload | undefined,
+  failures: StillpointError[],
+): Promise<void> {
+  const refs = traces.flatMap((trace) => (trace.kind === 'snapshot' ? [trace.ref] : []));
+  for (const provider of workload?.providers ?? []) {
+    const own = refs.filter((ref) => ref.provider === provider.kind);
+    if (own.length === 0) continue;
+    try {
+      await provider.release?.(own);
+    } catch (error) {
+      if (!(error instanceof StillpointError)) throw error;
+      failures.push(error);
+    }
+  }
 }
 
 async function undoTrace(

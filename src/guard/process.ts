@@ -7,6 +7,7 @@ import { silent } from '../platform/logger.ts';
 import { endForCertain, self } from '../platform/process.ts';
 import { readSecret } from '../platform/secrets.ts';
 import type { Application } from '../ports/application.ts';
+import { withFileSystems } from './file-systems.ts';
 import { runGuard, type SentinelLine } from './guard.ts';
 import { passedOn } from './launch.ts';
 import type { GuardSpec, SentinelSpec } from './protocol.ts';
@@ -24,7 +25,10 @@ function applicationOf(spec: GuardSpec, applications: readonly RegisteredApplica
     host: localHost(systemExec),
     stateDirectory: spec.stateDirectory,
   });
-  return module.create(spec.application.config, spec.workload, platform, (source) => readSecret(source, systemExec));
+  const application = module.create(spec.application.config, spec.workload, platform, (source) =>
+    readSecret(source, systemExec),
+  );
+  return withFileSystems(application, { exec: systemExec, clock: systemClock });
 }
 
 async function startSentinel(spec: GuardSpec, entry: string): Promise<SentinelLine> {

@@ -38,6 +38,10 @@ export const errorTable = {
   'space-short': { exit: ExitCode.refused, meaning: 'a disk has too little free space for the operation' },
   'role-unsuitable': { exit: ExitCode.refused, meaning: 'the member is not in a role in which it may be backed up' },
   'stray-backup-label': { exit: ExitCode.refused, meaning: 'the live data directory holds a backup_label' },
+  'layers-conflict': {
+    exit: ExitCode.refused,
+    meaning: 'a freeze and a cut are planned that must not be combined: the one would hang or break the other',
+  },
   'volume-unsafe': { exit: ExitCode.refused, meaning: 'a layer of the storage stack cannot be cut safely' },
   'target-not-empty': { exit: ExitCode.refused, meaning: 'the restore target already holds files' },
   'engine-running': { exit: ExitCode.refused, meaning: 'the engine still runs on the files that would be replaced' },

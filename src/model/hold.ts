@@ -26,6 +26,16 @@ export interface HoldToken {
   readonly identity: string;
   /** `freeze` if absent. `stop`: the engine's users are stopped and started again (Application.openStop). */
   readonly way?: 'freeze' | 'stop';
+  /** File systems that are frozen with the engine, after it, and thawed before it. Absent: none. */
+  readonly fileSystems?: readonly FrozenFileSystem[];
+}
+
+/** A freeze belongs to the superblock, not to who made it: it outlives every process, but not the boot. */
+export interface FrozenFileSystem {
+  readonly mountPoint: string;
+  /** st_dev of the mount point, in decimal: another file system may be mounted there by the time of the thaw. */
+  readonly device: string;
+  readonly bootId: string;
 }
 
 /** A span of time spent in somebody else's command. */
