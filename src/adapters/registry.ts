@@ -19,6 +19,7 @@ import { sqlite } from './application/sqlite/application.ts';
 import { filesOf } from './application/sqlite/config.ts';
 import { docker } from './host/docker/host.ts';
 import { kubernetes } from './host/kubernetes/host.ts';
+import { ssh } from './host/ssh/host.ts';
 import { btrfs } from './snapshot/btrfs/provider.ts';
 import { copy } from './snapshot/copy/provider.ts';
 import { reflink } from './snapshot/reflink/provider.ts';
@@ -106,7 +107,7 @@ export const applications: readonly RegisteredApplication[] = [
   application(gtm, (config) => [config.globalDirectory]),
 ];
 
-export const reaches: readonly RegisteredReach[] = [reach(docker), reach(kubernetes)];
+export const reaches: readonly RegisteredReach[] = [reach(docker), reach(kubernetes), reach(ssh)];
 
 /** What an application adapter gets: `local` itself, or the same with the place that its workload names. */
 export function platformAt(
