@@ -42,6 +42,10 @@ export const errorTable = {
     exit: ExitCode.refused,
     meaning: 'a freeze and a cut are planned that must not be combined: the one would hang or break the other',
   },
+  'changed-blocks-wrong': {
+    exit: ExitCode.failed,
+    meaning: 'blocks that the storage called unchanged had changed',
+  },
   'volume-unsafe': { exit: ExitCode.refused, meaning: 'a layer of the storage stack cannot be cut safely' },
   'target-not-empty': { exit: ExitCode.refused, meaning: 'the restore target already holds files' },
   'engine-running': { exit: ExitCode.refused, meaning: 'the engine still runs on the files that would be replaced' },

@@ -1,5 +1,5 @@
 import type { Bytes, Finding } from '../model/point.ts';
-import type { FileStat } from '../ports/snapshot-provider.ts';
+import type { FileChanges, FileStat } from '../ports/snapshot-provider.ts';
 
 /** One thing to put into a snapshot's tree. Later entries replace earlier ones at the same path; directories above are made. */
 export type TreeEntry =
@@ -13,6 +13,11 @@ export type TreeEntry =
       readonly leaveOut?: (relative: string) => 'keep' | 'entry' | 'contents';
       /** The original's metadata, by original absolute path, where the copy's own differs (SnapshotProvider's OpenSnapshot.statOf). */
       readonly statOf?: (original: string) => FileStat | undefined;
+      /**
+       * What changed of a file since the parent's snapshot was read, by original absolute path; undefined: not known. Content outside of
+       * the ranges is taken from the parent without being read, but for a sample.
+       */
+      readonly changesOf?: (original: string) => Promise<FileChanges | undefined>;
     }
   | {
       /** Read once, when the walk comes to it: names of one directory are walked in the order of their bytes. */
@@ -57,9 +62,17 @@ export interface SaveRequest {
    * Called once, after all of `entries` is read and before the trees above them and the snapshot are written: what is known only then
    * (evidence). A throw aborts the save; no snapshot is left.
    */
-  readonly last?: () => Promise<readonly TreeEntry[]>;
+  readonly last?: (seen: SaveSeen) => Promise<readonly TreeEntry[]>;
   readonly onProgress?: (progress: Progress) => void;
   readonly signal: AbortSignal;
+}
+
+/** What a save did with `changesOf`. */
+export interface SaveSeen {
+  /** Files of which only the changed blocks were read. */
+  readonly byChanges: number;
+  /** Bytes that were called unchanged, and were read and compared all the same. */
+  readonly sampledBytes: number;
 }
 
 export interface SaveReport {
@@ -138,6 +151,10 @@ export interface Stats {
 export interface Repository {
   readonly id: string;
   readonly location: string;
+  /**
+   * Throws `changed-blocks-wrong` when a sample of what `changesOf` called unchanged differs from the parent: nothing of this save may be
+   * kept, and the next one must have neither a parent nor `changesOf`.
+   */
   save(request: SaveRequest): Promise<SaveReport>;
   snapshots(): Promise<readonly SnapshotInfo[]>;
   /** Deletes the snapshot file alone: undo of a `save`. Data stays until a prune. Missing = success. */

@@ -1,11 +1,14 @@
 import { constants } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { StillpointError } from '../model/errors.ts';
 import type { FileStat } from '../ports/snapshot-provider.ts';
 import type { SaveReport, SaveRequest, SnapshotInfo } from './api.ts';
 import { readTree } from './blobs.ts';
+import { chunksToRead, isBase, samplesOf } from './changed-chunks.ts';
 import { chunkSizeFor } from './chunk.ts';
 import { defaultLevel } from './compress.ts';
 import { throwIfCancelled, username, type Context } from './context.ts';
+import { sha256 } from './crypto.ts';
 import { putFile } from './files.ts';
 import { plainBytes, type BlobIndex } from './index.ts';
 import type { HeldLock } from './lock.ts';
@@ -61,6 +64,7 @@ export class Save {
   readonly #parentCutNs: bigint;
   readonly #startedAt: string;
   readonly #files = { total: 0, unchanged: 0, read: 0 };
+  readonly #seen = { byChanges: 0, sampledBytes: 0 };
   #logical = 0;
   #read = 0;
   #special = 0;
@@ -137,7 +141,7 @@ export class Save {
     const { last } = this.#request;
     if (last === undefined) return await this.#directory('', source, overlay, parentTree);
     const nodes = await this.#nodes('', source, overlay, parentTree);
-    const added = await this.#nodes('', undefined, overlayOf(await last()), undefined);
+    const added = await this.#nodes('', undefined, overlayOf(await last({ ...this.#seen })), undefined);
     const names = new Set(nodes.map((node) => node.name));
     for (const { name } of added) if (names.has(name)) throw new Error(`last gives ${name}, which is there already`);
     const encoder = new TreeEncoder(this.#level);
@@ -223,7 +227,8 @@ export class Save {
           this.#count(stat.size);
           return { ...metadata(node), size: known.size, content: known.content };
         }
-        const { content, size } = await this.#file(what.from, stat, known);
+        const { content, size } =
+          (await this.#byChanges(what, stat, known)) ?? (await this.#file(what.from, stat, known));
         this.#files.read += 1;
         this.#files.total += 1;
         return { ...metadata(node), size, content };
@@ -301,16 +306,70 @@ export class Save {
     return { content: Buffer.concat(ids), size };
   }
 
+  /** Only the chunks that changed, and a sample of the others; undefined if this file cannot be told by its changes. */
+  async #byChanges(
+    what: Extract<SourceNode['what'], { readonly type: 'file' }>,
+    stat: FileStat,
+    parent: TreeNode | undefined,
+  ): Promise<{ content: Buffer; size: number } | undefined> {
+    const chunk = this.#parentChunk(parent);
+    if (what.changes === undefined || parent?.content === undefined || chunk === undefined) return undefined;
+    const size = Number(stat.size);
+    if (chunkSizeFor(size, chunk) !== chunk) return undefined;
+    const changes = await what.changes();
+    if (changes === undefined || !isBase(parent, changes.base)) return undefined;
+    const { content } = parent;
+    const toRead = new Set(chunksToRead(size, chunk, changes));
+    const count = Math.ceil(size / chunk);
+    const lengthOf = (index: number): number => Math.min(chunk, size - index * chunk);
+    for (let index = 0; index < count; index++) {
+      if (toRead.has(index)) continue;
+      const place = this.#index.find('data', content.subarray(index * 32, index * 32 + 32));
+      // A prune or a repair may have dropped what the parent still names.
+      if (place === undefined || plainBytes(place) !== lengthOf(index)) toRead.add(index);
+    }
+    const samples = samplesOf(count, [...toRead]);
+    const ids: Buffer[] = [];
+    await using file = await openFile(what.from);
+    const read = async (index: number, chunks: number): Promise<Buffer> => {
+      throwIfCancelled(this.#request.signal);
+      const wanted = Math.min(chunks * chunk, size - index * chunk);
+      const buffer = Buffer.allocUnsafeSlow(wanted);
+      const length = await fill(file, buffer, index * chunk, what.from);
+      if (length < wanted) throw unreadable(what.from, new Error(`it ends ${wanted - length} bytes early`));
+      this.#read += wanted;
+      return buffer;
+    };
+    for (let index = 0; index < count;) {
+      const old = content.subarray(index * 32, index * 32 + 32);
+      if (samples.has(index)) {
+        if (!sha256(await read(index, 1)).equals(old)) throw liedAbout(what.from, index * chunk, lengthOf(index));
+        this.#seen.sampledBytes += lengthOf(index);
+      }
+      if (!toRead.has(index)) {
+        ids.push(old);
+        this.#logical += lengthOf(index);
+        index += 1;
+        continue;
+      }
+      let run = 1;
+      while (toRead.has(index + run) && (run + 1) * chunk <= readSize) run += 1;
+      const buffer = await read(index, run);
+      for (let at = 0; at < buffer.length; at += chunk) {
+        ids.push(await this.#writer.data(buffer.subarray(at, Math.min(at + chunk, buffer.length))));
+      }
+      this.#logical += buffer.length;
+      index += run;
+      this.#report();
+    }
+    this.#seen.byChanges += 1;
+    return { content: Buffer.concat(ids), size };
+  }
+
   async #file(from: Buffer, stat: FileStat, parent: TreeNode | undefined): Promise<{ content: Buffer; size: number }> {
     const chunk = chunkSizeFor(Number(stat.size), this.#parentChunk(parent));
     const batch = batchFor(Number(stat.size), chunk);
-    let handle: FileHandle;
-    try {
-      handle = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW);
-    } catch (error) {
-      throw unreadable(from, error);
-    }
-    await using file = handle;
+    await using file = await openFile(from);
     const ids: Buffer[] = [];
     let size = 0;
     for (;;) {
@@ -341,6 +400,22 @@ function rootSource(overlay: Overlay): Source | undefined {
 function batchFor(fileBytes: number, chunk: number): number {
   if (fileBytes < chunk) return fileBytes + 1;
   return Math.min(readSize, Math.ceil((fileBytes + 1) / chunk) * chunk);
+}
+
+async function openFile(from: Buffer): Promise<FileHandle> {
+  try {
+    return await open(from, constants.O_RDONLY | constants.O_NOFOLLOW);
+  } catch (error) {
+    throw unreadable(from, error);
+  }
+}
+
+function liedAbout(from: Buffer, offset: number, length: number): StillpointError {
+  return new StillpointError(
+    'changed-blocks-wrong',
+    `${from.toString()} changed between byte ${offset} and ${offset + length}, where the storage called it unchanged`,
+    { hint: 'drill the newest points of this workload, or set `changedBlocks: false` in it' },
+  );
 }
 
 /** Reads until the buffer is full or the file ends. */

@@ -1,7 +1,7 @@
 import type { BigIntStats } from 'node:fs';
 import { lstat, readdir, readlink } from 'node:fs/promises';
 import { codeOf, messageOf, StillpointError } from '../model/errors.ts';
-import type { FileStat } from '../ports/snapshot-provider.ts';
+import type { FileChanges, FileStat } from '../ports/snapshot-provider.ts';
 import type { TreeEntry } from './api.ts';
 import { pathBytes, pathText } from './names.ts';
 
@@ -28,7 +28,11 @@ export interface SourceNode {
   readonly at: string;
   readonly stat: FileStat;
   readonly what:
-    | { readonly type: 'file'; readonly from: Buffer }
+    | {
+        readonly type: 'file';
+        readonly from: Buffer;
+        readonly changes?: (() => Promise<FileChanges | undefined>) | undefined;
+      }
     | { readonly type: 'bytes'; readonly data: Uint8Array }
     | { readonly type: 'stream'; readonly open: () => AsyncIterable<Uint8Array> }
     | { readonly type: 'symlink'; readonly target: string }
@@ -71,7 +75,7 @@ export function unreadable(path: Buffer, error: unknown): StillpointError {
   });
 }
 
-function toFileStat(stat: BigIntStats): FileStat {
+export function toFileStat(stat: BigIntStats): FileStat {
   const type = stat.isFile() ? 'file' : stat.isDirectory() ? 'directory' : stat.isSymbolicLink() ? 'symlink' : 'other';
   return {
     type,
@@ -179,6 +183,12 @@ export async function* readDirectory(
   }
 }
 
+/** A name that is not UTF-8 is no text that a provider could have been told. */
+function changesOf(entry: PathEntry, at: string): (() => Promise<FileChanges | undefined>) | undefined {
+  const ask = entry.changesOf;
+  return ask === undefined || !at.isWellFormed() ? undefined : () => ask(at);
+}
+
 async function resolve(
   name: string,
   at: string,
@@ -206,7 +216,12 @@ async function resolve(
   if (below !== undefined && copy.type !== 'directory') throw notDirectory(at);
   switch (copy.type) {
     case 'file':
-      return { name, at, stat: { ...stat, type: 'file' }, what: { type: 'file', from: source.from } };
+      return {
+        name,
+        at,
+        stat: { ...stat, type: 'file' },
+        what: { type: 'file', from: source.from, changes: changesOf(source.entry, at) },
+      };
     case 'directory':
       return { name, at, stat: { ...stat, type: 'directory' }, what: { type: 'directory', source, overlay: below } };
     case 'symlink': {
