@@ -22,6 +22,7 @@ import { kubernetes } from './host/kubernetes/host.ts';
 import { ssh } from './host/ssh/host.ts';
 import { btrfs } from './snapshot/btrfs/provider.ts';
 import { copy } from './snapshot/copy/provider.ts';
+import { qemu } from './snapshot/qemu/provider.ts';
 import { reflink } from './snapshot/reflink/provider.ts';
 import { localStore } from './store/local/store.ts';
 
@@ -126,6 +127,7 @@ export function platformAt(
 export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
   snapshotProvider(btrfs),
   snapshotProvider(reflink),
+  snapshotProvider(qemu),
   snapshotProvider(copy),
 ];
 

@@ -1,0 +1,96 @@
+import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { createHash } from 'node:crypto';
+import { codeOf } from '../../../model/errors.ts';
+import type { SnapshotRef, Volume } from '../../../model/storage.ts';
+import { detailOf } from '../../../platform/snapshot-place.ts';
+import type { Platform } from '../../../ports/module.ts';
+import { createOverlay, reserveSpace, type CutDisk } from './commands.ts';
+import { cutDisks, shapeFile, shapeOf, type Disk } from './volume.ts';
+
+const toolMs = 60_000;
+/** What qcow2 needs besides the data: tables and counts, below 1/4000 of the data, and a header. */
+const headerBytes = 1024 * 1024;
+
+/** Space that an overlay of this disk may take. */
+export function overlayBytes({ bytes }: Disk, reserve: number): number {
+  return Math.ceil(bytes * reserve * (1 + 1 / 4000)) + headerBytes;
+}
+
+function readyPrefix(volume: string): string {
+  return `ready-${createHash('sha256').update(volume).digest('hex').slice(0, 10)}-`;
+}
+
+/** An overlay that waits for the next cut of this volume. Of no label: which one that will be is not known when it is made. */
+function readyFile(volume: Volume, index: number): string {
+  return join(detailOf(volume, 'overlayDirectory'), `${readyPrefix(volume.id)}${index}.qcow2`);
+}
+
+/** Reserving a terabyte takes seconds on some file systems: before the hold. Safe to repeat. */
+export async function makeReady(
+  volume: Volume,
+  reserve: number,
+  platform: Platform,
+  signal: AbortSignal,
+): Promise<void> {
+  await mkdir(detailOf(volume, 'overlayDirectory'), { recursive: true, mode: 0o700 });
+  for (const [index, disk] of shapeOf(volume).disks.entries()) {
+    await makeOverlay(readyFile(volume, index), disk, reserve, platform, signal);
+  }
+}
+
+async function makeOverlay(
+  file: string,
+  disk: Disk,
+  reserve: number,
+  { exec }: Platform,
+  signal: AbortSignal,
+): Promise<void> {
+  // Made new each time: nothing tells whether what a dead run left is whole, or of today's size.
+  await rm(file, { force: true });
+  await exec.check({ argv: createOverlay(file, disk.bytes), timeoutMs: toolMs, signal });
+  if (reserve === 0) return;
+  await exec.check({ argv: reserveSpace(file, overlayBytes(disk, reserve)), timeoutMs: toolMs, signal });
+}
+
+/** Also those that a dead run made and never used: they may hold much space. */
+export async function dropReady(ref: SnapshotRef): Promise<void> {
+  const directory = dirname(ref.at);
+  for (const name of await readdirIfThere(directory)) {
+    if (name.startsWith(readyPrefix(ref.volume))) await rm(join(directory, name), { force: true });
+  }
+}
+
+async function readdirIfThere(directory: string): Promise<readonly string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+/** Fills the snapshot's directory with its overlays. */
+export async function fillPlace(
+  volume: Volume,
+  ref: SnapshotRef,
+  reserve: number,
+  platform: Platform,
+  signal: AbortSignal,
+): Promise<readonly CutDisk[]> {
+  const shape = shapeOf(volume);
+  const disks = cutDisks(ref, shape);
+  for (const [index, { overlay }] of disks.entries()) {
+    const disk = shape.disks[index];
+    if (disk === undefined) throw new Error(`volume ${volume.id} has no disk ${index}`);
+    try {
+      await rename(readyFile(volume, index), overlay);
+    } catch (error) {
+      if (codeOf(error) !== 'ENOENT') throw error;
+      // Cut without a `prepare` just before: possible, but the hold pays for it.
+      await makeOverlay(overlay, disk, reserve, platform, signal);
+    }
+  }
+  await writeFile(shapeFile(ref), JSON.stringify(shape), { mode: 0o600 });
+  return disks;
+}

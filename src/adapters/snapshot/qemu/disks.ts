@@ -1,0 +1,147 @@
+import { readFile } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { codeOf } from '../../../model/errors.ts';
+import { layerOf } from '../../../model/stack.ts';
+import type { StorageLayer, StorageStack } from '../../../model/storage.ts';
+import { queries, serialOf } from './commands.ts';
+import { parseBelow, parseDevices, parseNodes, type Node } from './parse.ts';
+import { QmpRefusal, type Qmp } from './qmp.ts';
+import type { Disk } from './volume.ts';
+
+/** What the monitor says about its disks. */
+export interface KnownDisks {
+  readonly nodes: ReadonlyMap<string, Node>;
+  readonly nodeOfSerial: ReadonlyMap<string, string>;
+}
+
+/** Filters that may stand between a device and its disk: cuts in force, limits. */
+const filters = new Set(['copy-before-write', 'throttle', 'copy-on-read', 'preallocate']);
+
+export async function askDisks(qmp: Qmp): Promise<KnownDisks> {
+  const nodes = new Map(parseNodes(await qmp.execute(queries.nodes)).map((node) => [node.name, node]));
+  const devices = parseDevices(await qmp.execute(queries.devices));
+  const below = devices.some(({ node }) => filters.has(nodes.get(node)?.driver ?? ''))
+    ? parseBelow(await qmp.execute(queries.graph))
+    : new Map<string, string>();
+  const nodeOfSerial = new Map<string, string>();
+  for (const device of devices) {
+    const serial = await readSerial(qmp, device.path);
+    const node = unfiltered(device.node, nodes, below);
+    if (serial === undefined || node === undefined) continue;
+    // Two disks with one number cannot be told apart.
+    if (nodeOfSerial.has(serial)) nodeOfSerial.set(serial, '');
+    else nodeOfSerial.set(serial, node);
+  }
+  return { nodes, nodeOfSerial };
+}
+
+function unfiltered(
+  top: string,
+  nodes: ReadonlyMap<string, Node>,
+  below: ReadonlyMap<string, string>,
+): string | undefined {
+  let node: string | undefined = top;
+  while (node !== undefined && filters.has(nodes.get(node)?.driver ?? '')) node = below.get(node);
+  return node;
+}
+
+/** Of a virtio disk the path is that of the part behind the bus; the number is a property of the disk on the bus. */
+async function readSerial(qmp: Qmp, path: string): Promise<string | undefined> {
+  try {
+    const serial = await qmp.execute(serialOf(path.replace(/\/virtio-backend$/, '')));
+    return typeof serial === 'string' && serial !== '' ? serial : undefined;
+  } catch (error) {
+    if (error instanceof QmpRefusal) return undefined;
+    throw error;
+  }
+}
+
+export type Found =
+  | { readonly disks: readonly Disk[]; readonly direct?: { readonly offset: number; readonly bytes: number } }
+  | { readonly why: string };
+
+/**
+ * The disks below a file system. All of them must be known, or a cut would be torn. `direct` when it lies on one disk or on a partition of
+ * it, with nothing in between.
+ */
+export async function disksBelow(
+  stack: StorageStack,
+  known: KnownDisks,
+  configured: Readonly<Record<string, string>>,
+): Promise<Found> {
+  const top = layerOf(stack, 'filesystem');
+  if (top === undefined) return { why: 'what lies below its file system is not known' };
+  const disks = new Map<string, Disk>();
+  const strangers: string[] = [];
+  const walk = async (layer: StorageLayer): Promise<void> => {
+    const disk = await diskAt(layer, known, configured);
+    if (disk !== undefined) disks.set(disk.node, disk);
+    else if (layer.below.length === 0) strangers.push(layer.name);
+    else for (const below of layer.below) await walk(below);
+  };
+  for (const below of top.below) await walk(below);
+  if (strangers.length > 0 || disks.size === 0) {
+    return { why: `the QMP monitor does not know ${strangers.join(', ') || 'its disks'}` };
+  }
+  const sorted = [...disks.values()].toSorted((a, b) => (a.key < b.key ? -1 : 1));
+  const direct = await directPlace(top, known, configured);
+  return { disks: sorted, ...(direct === undefined ? {} : { direct }) };
+}
+
+async function diskAt(
+  layer: StorageLayer,
+  known: KnownDisks,
+  configured: Readonly<Record<string, string>>,
+): Promise<Disk | undefined> {
+  const serial = layer.type === 'disk' ? layer.details['serial'] : undefined;
+  const keys = [layer.name, serial, /^\/dev\/loop\d+$/.test(layer.name) ? await backingFile(layer) : undefined];
+  for (const key of keys) {
+    const name =
+      key === undefined ? undefined : (configured[key] ?? (key === serial ? known.nodeOfSerial.get(key) : undefined));
+    const node = name === undefined ? undefined : known.nodes.get(name);
+    if (key !== undefined && node !== undefined) return { key, node: node.name, bytes: node.bytes };
+  }
+  return undefined;
+}
+
+/** A loop device with an offset is no whole disk. */
+async function backingFile(layer: StorageLayer): Promise<string | undefined> {
+  const directory = `/sys/class/block/${basename(layer.name)}/loop`;
+  const offset = await readOptional(`${directory}/offset`);
+  if (offset !== undefined && offset !== '0') return undefined;
+  return layer.details['backingFile'] ?? (await readOptional(`${directory}/backing_file`));
+}
+
+async function readOptional(file: string): Promise<string | undefined> {
+  try {
+    return (await readFile(file, 'utf8')).trimEnd();
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function directPlace(
+  fileSystem: StorageLayer,
+  known: KnownDisks,
+  configured: Readonly<Record<string, string>>,
+): Promise<{ readonly offset: number; readonly bytes: number } | undefined> {
+  const [first, second] = fileSystem.below;
+  if (first === undefined || second !== undefined) return undefined;
+  const whole = await diskAt(first, known, configured);
+  if (whole !== undefined) return { offset: 0, bytes: whole.bytes };
+  const [under, other] = first.below;
+  if (first.type !== 'partition' || under === undefined || other !== undefined) return undefined;
+  const disk = await diskAt(under, known, configured);
+  const start = first.details['start'] ?? (await startOf(first));
+  const bytes = Number(first.details['size']);
+  if (disk === undefined || start === undefined || !Number.isSafeInteger(bytes)) return undefined;
+  const offset = Number(start);
+  return Number.isSafeInteger(offset) && offset + bytes <= disk.bytes ? { offset, bytes } : undefined;
+}
+
+/** In bytes; sysfs counts in sectors of 512, whatever those of the disk are. */
+async function startOf(partition: StorageLayer): Promise<number | undefined> {
+  const sectors = await readOptional(`/sys/class/block/${basename(partition.name)}/start`);
+  return sectors === undefined ? undefined : Number(sectors) * 512;
+}

@@ -1,0 +1,123 @@
+import { dirname } from 'node:path';
+import { StillpointError } from '../../../model/errors.ts';
+import { layersOf } from '../../../model/stack.ts';
+import type { RequiredPath, StorageStack, Volume } from '../../../model/storage.ts';
+import { isWithin, mountPointsBelow, pathExists } from '../../../platform/files.ts';
+import type { Platform } from '../../../ports/module.ts';
+import { askDisks, disksBelow, type KnownDisks } from './disks.ts';
+import { Qmp } from './qmp.ts';
+import { qemuVolume, type Disk, type FileSystemPlace } from './volume.ts';
+
+/** Of others a copy cannot be mounted beside its original (btrfs), or it was never tried. */
+const fileSystems = new Set(['xfs', 'ext4', 'ext3', 'ext2']);
+const programs = ['qemu-img', 'qemu-storage-daemon', 'fallocate', 'losetup'];
+
+export interface LocateRequest {
+  readonly paths: readonly RequiredPath[];
+  readonly qmp: string;
+  readonly directory: string;
+  readonly disks: Readonly<Record<string, string>>;
+  readonly signal: AbortSignal;
+}
+
+interface Placed {
+  readonly required: RequiredPath;
+  readonly stack: StorageStack;
+  readonly disks: readonly Disk[];
+  readonly direct: { readonly offset: number; readonly bytes: number };
+}
+
+/** Paths on disks that the monitor knows; those that share a disk make one volume. */
+export async function locateVolumes(request: LocateRequest, platform: Platform): Promise<readonly Volume[]> {
+  const passAll = (why: string): readonly Volume[] => {
+    platform.log.info(`qemu takes no path: ${why}`);
+    return [];
+  };
+  if (process.geteuid?.() !== 0) return passAll('only root may mount copies of disks');
+  for (const program of programs) {
+    if ((await platform.exec.which(program)) === undefined) return passAll(`the program ${program} is missing`);
+  }
+  using qmp = await Qmp.connect(request.qmp, platform.clock);
+  const known = await askDisks(qmp);
+  const placed: Placed[] = [];
+  for (const required of request.paths) {
+    const one = await place(required, known, request, platform);
+    if ('why' in one) platform.log.info(`qemu does not take ${required.path}: ${one.why}`);
+    else placed.push(one);
+  }
+  const volumes = joined(placed).map((ones) => volumeOf(ones, request));
+  if (volumes.length > 0) await refuseOwnDisk(placed, request, platform);
+  return volumes;
+}
+
+async function place(
+  required: RequiredPath,
+  known: KnownDisks,
+  request: LocateRequest,
+  { host }: Platform,
+): Promise<Placed | { readonly why: string }> {
+  const stack = await host.stackOf(required.path, request.signal);
+  if (!fileSystems.has(stack.fileSystem)) return { why: `it cannot open copies of ${stack.fileSystem}` };
+  const found = await disksBelow(stack, known, request.disks);
+  if ('why' in found) return found;
+  if (found.direct === undefined)
+    return { why: 'between its file system and the disk lies something that it cannot open' };
+  if ((stack.top.details['root'] ?? '/') !== '/') return { why: 'its mount shows only a part of the file system' };
+  if (!required.companions.every((companion) => isWithin(companion, stack.mountPoint))) {
+    return { why: 'a companion file lies on another file system' };
+  }
+  const mounts = required.kind === 'directory' ? await mountPointsBelow(required.path) : [];
+  if (mounts.length > 0) return { why: `another file system is mounted below it at ${mounts.join(', ')}` };
+  return { required, stack, disks: found.disks, direct: found.direct };
+}
+
+/** Those that share disks, also by way of a third. */
+function joined(placed: readonly Placed[]): readonly (readonly Placed[])[] {
+  let groups: (readonly Placed[])[] = [];
+  for (const one of placed) {
+    const nodes = new Set(one.disks.map(({ node }) => node));
+    const shares = (group: readonly Placed[]): boolean =>
+      group.some(({ disks }) => disks.some(({ node }) => nodes.has(node)));
+    groups = [...groups.filter((group) => !shares(group)), [...groups.filter(shares).flat(), one]];
+  }
+  return groups;
+}
+
+function volumeOf(ones: readonly Placed[], { qmp, directory }: LocateRequest): Volume {
+  const byKey = new Map(ones.flatMap(({ disks }) => disks.map((disk) => [disk.key, disk])));
+  const disks = [...byKey.values()].toSorted((a, b) => (a.key < b.key ? -1 : 1));
+  const places = new Map<string, FileSystemPlace>();
+  for (const { stack, disks: own, direct } of ones) {
+    const disk = disks.findIndex(({ node }) => node === own[0]?.node);
+    const { mountPoint, fileSystem } = stack;
+    places.set(mountPoint, { mountPoint, fileSystem, disk, ...direct });
+  }
+  return qemuVolume(
+    qmp,
+    directory,
+    ones.map(({ required }) => required.name),
+    { disks, fileSystems: [...places.values()] },
+  );
+}
+
+/** A write to the disk would have to wait for its own overlay. */
+async function refuseOwnDisk(
+  placed: readonly Placed[],
+  { directory, signal }: LocateRequest,
+  { host }: Platform,
+): Promise<void> {
+  let existing = directory;
+  while (!(await pathExists(existing)) && existing !== dirname(existing)) existing = dirname(existing);
+  const own = new Set(layersOf(await host.stackOf(existing, signal)).map(({ id }) => id));
+  const shared = placed.find(({ stack }) =>
+    layersOf(stack).some(({ id, type, below }) => below.length === 0 && type !== 'other' && own.has(id)),
+  );
+  if (shared === undefined) return;
+  throw new StillpointError(
+    'volume-unsafe',
+    `the overlays in ${directory} would lie on the disk of ${shared.required.path} itself`,
+    {
+      hint: 'set `overlayDirectory` of the provider `qemu` to a directory on another disk',
+    },
+  );
+}

@@ -1,0 +1,129 @@
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { codeOf } from '../../../model/errors.ts';
+import { isWithin, mountPointsBelow } from '../../../platform/files.ts';
+import { killExactly, processesMarked } from '../../../platform/process.ts';
+import type { Platform } from '../../../ports/module.ts';
+import {
+  attachLoop,
+  createOverlay,
+  detachLoop,
+  mountCopy,
+  showCopies,
+  unmount,
+  unmountLazily,
+  type CutDisk,
+} from './commands.ts';
+import type { Shape } from './volume.ts';
+
+/** Marks the process that shows the disks; the value is the directory of what was opened. */
+const mark = 'STILLPOINT_QEMU_OPENED';
+const prefix = 'open-';
+const toolMs = 60_000;
+const endMs = 5000;
+const pollMs = 20;
+
+/** Disks of a snapshot as files, and file systems on them as directories. Everything lies in, or is marked with, one directory. */
+export interface Opened {
+  readonly directory: string;
+  /** For each file system of the shape, where its copy is mounted. */
+  readonly mounted: readonly string[];
+}
+
+/** Leaves nothing behind when it fails. */
+export async function openCopies(
+  at: string,
+  socket: string,
+  disks: readonly CutDisk[],
+  shape: Shape,
+  platform: Platform,
+): Promise<Opened> {
+  const { exec } = platform;
+  const directory = await mkdtemp(join(at, prefix));
+  try {
+    const copies = disks.map(({ name }, index) => ({
+      nbd: name,
+      overlay: join(directory, `top-${index}.qcow2`),
+      file: join(directory, `disk-${index}`),
+    }));
+    for (const [index, { overlay, file }] of copies.entries()) {
+      await exec.check({ argv: createOverlay(overlay, shape.disks[index]?.bytes ?? 0), timeoutMs: toolMs });
+      await writeFile(file, '', { mode: 0o600 });
+    }
+    await exec.check({ argv: showCopies(socket, copies), env: { [mark]: directory }, timeoutMs: toolMs });
+    const mounted: string[] = [];
+    for (const [index, place] of shape.fileSystems.entries()) {
+      const file = copies[place.disk]?.file;
+      if (file === undefined) throw new Error(`there is no disk ${place.disk}`);
+      const mountPoint = join(directory, `fs-${index}`);
+      await mkdir(mountPoint, { mode: 0o700 });
+      const attach = { argv: attachLoop(file, place.offset, place.bytes), timeoutMs: toolMs };
+      const device = (await exec.check(attach)).stdout.trim();
+      await exec.check({ argv: mountCopy(device, place.fileSystem, mountPoint), timeoutMs: toolMs });
+      await exec.check({ argv: detachLoop(device), timeoutMs: toolMs });
+      mounted.push(mountPoint);
+    }
+    return { directory, mounted };
+  } catch (error) {
+    await close(directory, platform);
+    throw error;
+  }
+}
+
+/** What any process opened of this snapshot. */
+export async function closeAll(at: string, platform: Platform): Promise<void> {
+  for (const name of await readdir(at)) {
+    if (name.startsWith(prefix)) await close(join(at, name), platform);
+  }
+}
+
+/** Can be repeated. Never looks at a file that is shown: with its server dead, that would fail or wait. */
+export async function close(directory: string, platform: Platform): Promise<void> {
+  const { exec } = platform;
+  for (const mountPoint of (await mountPointsBelow(directory)).filter((one) => isFileSystem(one))) {
+    const quiet = await exec.run({ argv: unmount(mountPoint), timeoutMs: toolMs });
+    if (quiet.exitCode !== 0) await exec.run({ argv: unmountLazily(mountPoint), timeoutMs: toolMs });
+  }
+  for (const device of await loopsOn(directory)) await exec.run({ argv: detachLoop(device), timeoutMs: toolMs });
+  // It goes with its last user; before that, its server cannot let go of the file.
+  await until(platform, async () => (await loopsOn(directory)).length === 0, endMs);
+  const servers = processesMarked(mark, directory);
+  for (const server of servers) killExactly(server, 'SIGTERM');
+  if (!(await until(platform, () => processesMarked(mark, directory).length === 0, endMs))) {
+    for (const server of servers) killExactly(server, 'SIGKILL');
+    await until(platform, () => processesMarked(mark, directory).length === 0, endMs);
+  }
+  // Of a server that was killed, the file is still in the list of mounts.
+  for (const left of await mountPointsBelow(directory)) {
+    await exec.check({ argv: unmountLazily(left), timeoutMs: toolMs });
+  }
+  await rm(directory, { recursive: true, force: true });
+}
+
+function isFileSystem(mountPoint: string): boolean {
+  return /\/fs-\d+$/.test(mountPoint);
+}
+
+async function loopsOn(directory: string): Promise<readonly string[]> {
+  const found: string[] = [];
+  for (const name of await readdir('/sys/block')) {
+    if (!name.startsWith('loop')) continue;
+    try {
+      const file = (await readFile(`/sys/block/${name}/loop/backing_file`, 'utf8')).trimEnd();
+      if (isWithin(file, directory)) found.push(`/dev/${name}`);
+    } catch (error) {
+      // Not in use, or no longer since its file was opened.
+      if (!['ENOENT', 'ENXIO', 'ENODEV'].includes(codeOf(error) ?? '')) throw error;
+    }
+  }
+  return found;
+}
+
+async function until(platform: Platform, done: () => boolean | Promise<boolean>, ms: number): Promise<boolean> {
+  const end = platform.clock.monoMs() + ms;
+  while (!(await done())) {
+    if (platform.clock.monoMs() > end) return false;
+    await platform.clock.sleep(pollMs);
+  }
+  return true;
+}
