@@ -1,18 +1,44 @@
-import { joinEngineLog, refuseWeak, type Backup } from './backup-state.ts';
+import { joinEngineLog, note, refuseWeak, type Backup } from './backup-state.ts';
+import { doubtful, keepsBase, openSnapshots, type Opened } from './changed-blocks.ts';
 import { lstat } from 'node:fs/promises';
-import { StillpointError } from '../model/errors.ts';
+import { codeOf, messageOf, StillpointError } from '../model/errors.ts';
 import type { Evidence } from '../model/evidence.ts';
-import type { OpenSnapshot } from '../ports/snapshot-provider.ts';
 import type { TreeEntry } from '../repository/api.ts';
 import { describePoint, encodeRecord, pointFrom, pointTag, recordPath } from './record.ts';
 
+/** A map of changed blocks that is found to lie is not used for the rest of the run: all is read, beside no parent. */
 export async function copy(state: Backup, signal: AbortSignal): Promise<void> {
+  try {
+    await copyOnce(state, signal);
+  } catch (error) {
+    if (codeOf(error) !== 'changed-blocks-wrong' || state.wrongMap !== undefined) throw error;
+    state.wrongMap = messageOf(error);
+    const points = (await state.environment.catalog()).points(state.workload.name);
+    const others = doubtful(points, state.parent.get().point);
+    const drill = others.length === 0 ? '' : `; drill ${others.join(', ')}, made with the same source`;
+    note(state, {
+      severity: 'warning',
+      check: 'changed-blocks',
+      said: `${state.wrongMap}; everything is read now, and by the next run too${drill}`,
+    });
+    state.parent.set({
+      level: 'full',
+      point: null,
+      degraded: 'a map of changed blocks was wrong, and a full was made',
+    });
+    await copyOnce(state, signal);
+  }
+}
+
+async function copyOnce(state: Backup, signal: AbortSignal): Promise<void> {
   const { environment, workload } = state;
   const repository = await environment.repository();
   const located = state.located.get();
   const began = environment.clock.monoMs();
-  await using opened = await openAll(state);
-  const entries = await treeEntries(state, opened.snapshots);
+  await using all = await openSnapshots(state, signal);
+  const { opened, maps } = all;
+  state.keepsBase = opened.some(({ snapshot }) => keepsBase(workload, snapshot));
+  const entries = await treeEntries(state, opened);
   let unsaved: { readonly point: ReturnType<typeof describePoint>; readonly evidence: Evidence } | undefined;
   const parent = state.parent.get();
   const cutWall = state.cut.get().cuts[0]?.fixed.wall ?? environment.clock.now().wall;
@@ -27,8 +53,12 @@ export async function copy(state: Backup, signal: AbortSignal): Promise<void> {
       : { parent: { snapshot: parent.point.repositorySnapshot, cutAt: parent.point.cutCalledAt } }),
     onProgress: (progress) => environment.reporter.progress('copy', progress),
     signal,
-    last: async () => {
-      for (const snapshot of opened.snapshots) await snapshot.proveWhole?.();
+    last: async ({ byChanges, sampledBytes }) => {
+      for (const { snapshot } of opened) await snapshot.proveWhole?.();
+      if (maps.length > 0 || state.wrongMap !== undefined) {
+        const wrong = state.wrongMap === undefined ? {} : { wrong: state.wrongMap };
+        state.changedBlocks = { maps, files: byChanges, sampledBytes, ...wrong };
+      }
       // The member must still be who it was when the point becomes real (docs/design/rules.md, 10).
       state.members.push({ when: 'record', seen: (await workload.application.locate(signal)).member });
       state.event('record');
@@ -64,18 +94,8 @@ function ownFile(at: string, data: Uint8Array, mtimeNs: bigint): TreeEntry {
   return { kind: 'bytes', at, data, mode: 0o600, mtimeNs, uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 };
 }
 
-async function openAll(state: Backup): Promise<AsyncDisposable & { readonly snapshots: readonly OpenSnapshot[] }> {
-  const stack = new AsyncDisposableStack();
-  const snapshots: OpenSnapshot[] = [];
-  for (const part of state.group.get().parts) {
-    for (const ref of part.provider.refs(part.volumes, state.label))
-      snapshots.push(stack.use(await part.provider.open(ref)));
-  }
-  return { snapshots, [Symbol.asyncDispose]: () => stack.disposeAsync() };
-}
-
 /** The required paths from the snapshots, then the journal of the hold and what the engine handed out at the thaw, over them. */
-async function treeEntries(state: Backup, snapshots: readonly OpenSnapshot[]): Promise<readonly TreeEntry[]> {
+async function treeEntries(state: Backup, opened: readonly Opened[]): Promise<readonly TreeEntry[]> {
   const entries: TreeEntry[] = [];
   const held = state.verdict.get() === 'application-consistent';
   for (const path of state.located.get().paths) {
@@ -84,15 +104,23 @@ async function treeEntries(state: Backup, snapshots: readonly OpenSnapshot[]): P
         (each) => each.relative === (relative === '' ? '.' : relative) && (held || each.onlyHeld !== true),
       )?.match ?? 'keep';
     for (const at of [path.path, ...path.companions]) {
-      const holder = snapshots.find((snapshot) => snapshot.at(at) !== undefined);
-      const from = holder?.at(at);
+      const holder = opened.find(({ snapshot }) => snapshot.at(at) !== undefined);
+      const from = holder?.snapshot.at(at);
       if (holder === undefined || from === undefined || !(await exists(from))) {
         if (at === path.path)
           throw new StillpointError('cut-failed', `${at} is not in the snapshot that should hold it`);
         continue;
       }
-      const statOf = holder.statOf?.bind(holder);
-      entries.push({ kind: 'path', at, from, leaveOut, ...(statOf === undefined ? {} : { statOf }) });
+      const { snapshot, changes } = holder;
+      const statOf = snapshot.statOf?.bind(snapshot);
+      entries.push({
+        kind: 'path',
+        at,
+        from,
+        leaveOut,
+        ...(statOf === undefined ? {} : { statOf }),
+        ...(changes === undefined ? {} : { changesOf: (original: string) => changes.of(original) }),
+      });
     }
   }
   for (const file of state.collected.peek() ?? []) entries.push({ kind: 'path', at: file.path, from: file.from });

@@ -1,5 +1,12 @@
 import { messageOf, StillpointError } from '../model/errors.ts';
-import type { Evidence, FlightEvent, GroupCut, HoldEvidence, OnlineEvidence } from '../model/evidence.ts';
+import type {
+  ChangedBlocksEvidence,
+  Evidence,
+  FlightEvent,
+  GroupCut,
+  HoldEvidence,
+  OnlineEvidence,
+} from '../model/evidence.ts';
 import type { FreezeAnswer, MemberObservation } from '../model/hold.ts';
 import { judge } from '../model/judge.ts';
 import type { JournalStart } from '../model/journal.ts';
@@ -65,6 +72,11 @@ export class Backup {
   canaryLoop: Promise<void> = Promise.resolve();
   canaryAcknowledged: number | undefined;
   copyMs = 0;
+  changedBlocks: ChangedBlocksEvidence | undefined;
+  /** Where a map of changed blocks had lied in this run. */
+  wrongMap: string | undefined;
+  /** True once it is known that this run's snapshots serve the next one. */
+  keepsBase = false;
   estimatedBytes: number | undefined;
 
   constructor(workload: Workload, environment: Environment, request: BackupRequest) {
@@ -111,6 +123,7 @@ export class Backup {
       cut: online === undefined ? this.cut.get() : noCut,
       ...(online === undefined ? {} : { online }),
       ...(this.starts.length === 0 ? {} : { starts: this.starts }),
+      ...(this.changedBlocks === undefined ? {} : { changedBlocks: this.changedBlocks }),
       leftOut: located.paths.flatMap((path) => path.leftOut.map((each) => ({ ...each, under: path.path }))),
       ...(this.canaryAcknowledged === undefined ? {} : { canary: { acknowledged: this.canaryAcknowledged } }),
       events: [...this.events],

@@ -3,6 +3,7 @@ import { cut, freeze, letGo, prepare, removeSnapshots, thaw, thawAgain } from '.
 import { copy, forgetCopy } from './backup-copy.ts';
 import { rm } from 'node:fs/promises';
 import type { Located } from '../ports/application.ts';
+import { removeOldBases } from './changed-blocks.ts';
 import { chooseOnline, copyOnline, estimateOnline, locateOnline, prepareOnline, unsupported } from './backup-online.ts';
 import { StillpointError, messageOf } from '../model/errors.ts';
 import type { Method } from '../model/point.ts';
@@ -178,10 +179,11 @@ async function unrecord(state: Backup): Promise<void> {
   if (saved !== undefined) (await state.environment.catalog()).removePoint(saved.point.id);
 }
 
-/** The repository has it all now: snapshots and staging go. What cannot be removed is said, and `recover` removes it later. */
+/** The repository has it all now: snapshots and staging go, but for the base of the next run. What cannot be removed is said, and `recover` removes it later. */
 async function expire(state: Backup): Promise<void> {
   try {
-    await removeSnapshots(state);
+    if (state.group.peek() !== undefined) await removeOldBases(state);
+    if (!state.keepsBase) await removeSnapshots(state);
     await rm(runDirectory(state.environment, state.runId), { recursive: true, force: true });
   } catch (error) {
     throw new StillpointError(

@@ -59,6 +59,7 @@ export function describePoint(facts: PointFacts, evidence: Evidence, judgement: 
     journal: journal === undefined ? firstStart(evidence) : journal.to,
     starts: evidence.starts ?? [],
     marks: evidence.online?.to ?? null,
+    ...(evidence.changedBlocks === undefined ? {} : { changedBlocks: evidence.changedBlocks }),
   };
 }
 

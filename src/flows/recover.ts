@@ -1,3 +1,4 @@
+import { labelsOfBases } from './changed-blocks.ts';
 import { deadRuns, headOf } from './dead-runs.ts';
 import { undoRun } from './undo-run.ts';
 import { syncCatalog } from './sync-catalog.ts';
@@ -80,9 +81,10 @@ export async function recover(
     runs.push({ runId: head.runId, workload: head.workload, flow: head.flow, said: result.said });
   }
   let snapshotsRemoved = 0;
-  for (const workload of workloads)
-    snapshotsRemoved += await sweepSnapshots(workload, environment, request.signal, findings);
   await mendCatalog(environment, findings);
+  const bases = await labelsOfBases(workloads, environment);
+  for (const workload of workloads)
+    snapshotsRemoved += await sweepSnapshots(workload, environment, bases, request.signal, findings);
   const { pointsFound, locksRemoved } = await recoverRepository(environment, findings);
   return { runs, pointsFound, snapshotsRemoved, locksRemoved, findings, failures };
 }
@@ -91,6 +93,7 @@ export async function recover(
 async function sweepSnapshots(
   workload: Workload,
   environment: Environment,
+  bases: ReadonlySet<string>,
   signal: AbortSignal,
   findings: Finding[],
 ): Promise<number> {
@@ -114,7 +117,7 @@ async function sweepSnapshots(
     let removed = 0;
     for (const part of group.parts) {
       for await (const ref of part.provider.list(part.volumes)) {
-        if (alive.has(ref.label)) continue;
+        if (alive.has(ref.label) || bases.has(ref.label)) continue;
         if (ours.has(ref.label)) {
           await part.provider.delete(ref);
           removed++;

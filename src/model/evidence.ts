@@ -80,6 +80,25 @@ export interface OnlineEvidence {
   readonly spans: readonly CommandSpan[];
 }
 
+/** By what it was known which blocks of a volume had to be read. */
+export interface BlockMap {
+  readonly volume: string;
+  /** Label of the older snapshot. */
+  readonly base: string;
+  /** In the provider's words. */
+  readonly source: string;
+}
+
+/** What was not read, and why that was believed. */
+export interface ChangedBlocksEvidence {
+  readonly maps: readonly BlockMap[];
+  readonly files: number;
+  /** Called unchanged, and read and compared all the same. */
+  readonly sampledBytes: number;
+  /** Where a map had called changed blocks unchanged. Everything was read then, and `maps` is empty. */
+  readonly wrong?: string;
+}
+
 /**
  * What was observed while a point was made. Nothing here is a conclusion: `judge` draws them. Stored and signed with the point.
  * Members are observed at `chosen`, `frozen`, `cut` and `record` (docs/design/rules.md, 10).
@@ -107,6 +126,8 @@ export interface Evidence {
   readonly online?: OnlineEvidence;
   /** Where rolling forward from this point begins, by part of the journal. */
   readonly starts?: readonly JournalStart[];
+  /** Absent: every file was looked at as a whole. */
+  readonly changedBlocks?: ChangedBlocksEvidence;
   readonly leftOut: readonly (LeftOut & { readonly under: string })[];
   /** Last canary number that the engine had acknowledged before the cut was called; absent without a canary. */
   readonly canary?: { readonly acknowledged: number };

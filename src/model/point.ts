@@ -1,4 +1,4 @@
-import type { Evidence } from './evidence.ts';
+import type { ChangedBlocksEvidence, Evidence } from './evidence.ts';
 import type { JournalStart, Marks } from './journal.ts';
 
 export type Verdict = 'application-consistent' | 'crash-consistent' | 'unproven';
@@ -82,6 +82,8 @@ export interface Point {
   readonly starts: readonly JournalStart[];
   /** How far the engine's own backup reaches, by part; null for other methods. */
   readonly marks: Marks | null;
+  /** By what it was known which blocks had to be read; absent if everything was looked at. */
+  readonly changedBlocks?: ChangedBlocksEvidence;
   readonly bytes: Bytes;
   readonly repositorySnapshot: string;
   readonly drill: DrillResult;
