@@ -1,8 +1,11 @@
+import { existsSync } from 'node:fs';
 import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import { environmentOf } from '../../src/adapters/application/gtm/commands.ts';
+import { catalogFile } from '../../src/catalog/catalog.ts';
 import { codeOf } from '../../src/model/errors.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import { systemExec, type CommandResult, type RunningProcess } from '../../src/platform/exec.ts';
@@ -285,7 +288,7 @@ async function finish(
     run,
     start: (args, extra) => systemExec.start({ argv: argv(args), env: env(extra) }),
     leftovers: async () => [
-      ...(snapshots === undefined ? [] : await inside(snapshots)),
+      ...(snapshots === undefined ? [] : await inside(snapshots)).filter((path) => !isBase(path, stateDirectory)),
       ...(await inside(join(stateDirectory, 'staging'))),
       ...(await inside(join(stateDirectory, 'work'))),
       ...(await inside(join(stateDirectory, 'drill'))),
@@ -305,6 +308,19 @@ async function finish(
     processes,
     [Symbol.asyncDispose]: () => undo.disposeAsync(),
   };
+}
+
+/** A snapshot of the newest point is no leftover: the next backup asks it what changed. */
+function isBase(path: string, stateDirectory: string): boolean {
+  const file = catalogFile(stateDirectory);
+  if (!existsSync(file)) return false;
+  const catalog = new DatabaseSync(file, { readOnly: true });
+  try {
+    const newest = catalog.prepare('SELECT id FROM point ORDER BY cut_at DESC, id DESC LIMIT 1').get()?.['id'];
+    return typeof newest === 'string' && path.includes(newest);
+  } finally {
+    catalog.close();
+  }
 }
 
 async function inside(directory: string): Promise<readonly string[]> {
