@@ -246,7 +246,7 @@ function describe(
     case 'copy':
       return choice?.point == null
         ? 'read all files into the repository'
-        : 'read the files that changed since the parent';
+        : `read the files that changed since the parent${workload.changedBlocks === true ? ', and of them only the changed blocks where the storage can tell them' : ''}`;
     case 'record':
       return 'role and epoch again; point and evidence into the repository and the catalog';
     default:
