@@ -24,6 +24,7 @@ import { btrfs } from './snapshot/btrfs/provider.ts';
 import { copy } from './snapshot/copy/provider.ts';
 import { qemu } from './snapshot/qemu/provider.ts';
 import { reflink } from './snapshot/reflink/provider.ts';
+import { zfs } from './snapshot/zfs/provider.ts';
 import { localStore } from './store/local/store.ts';
 
 /**
@@ -126,6 +127,7 @@ export function platformAt(
 /** In the order in which `storage: auto` tries them. */
 export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
   snapshotProvider(btrfs),
+  snapshotProvider(zfs),
   snapshotProvider(reflink),
   snapshotProvider(qemu),
   snapshotProvider(copy),
