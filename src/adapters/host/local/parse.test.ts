@@ -2,8 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { layersOf } from '../../../model/stack.ts';
-import { mountOption, parseFindmnt, parseLsblk } from './parse.ts';
+import { mountOption, overlayDirectories, parseFindmnt, parseLsblk, parseSuspended, parseTargets } from './parse.ts';
 
 const transcripts = join(import.meta.dirname, '../../../../test/transcripts');
 const transcript = (name: string): string => readFileSync(join(transcripts, name), 'utf8');
@@ -13,11 +12,12 @@ describe('parseFindmnt', () => {
   it('reads a bind mount out of a btrfs subvolume', () => {
     assert.deepEqual(parseFindmnt(transcript('findmnt-2.38-btrfs-bind.json'), command), {
       target: '/tmp/v/bind',
-      source: '/dev/loop0',
+      source: '/dev/loop5',
       fileSystem: 'btrfs',
       options: 'rw,relatime,discard=async,space_cache=v2,subvolid=256,subvol=/db',
-      uuid: 'b8306498-117a-4468-9d36-e9c88ca953d5',
+      uuid: '4cd0a70c-ca74-4b34-b401-bb865308943c',
       root: '/db/data',
+      number: '0:51',
     });
   });
 
@@ -31,13 +31,29 @@ describe('parseFindmnt', () => {
   });
 
   it('takes the upper one of two mounts on the same directory', () => {
-    const one = { target: '/a', source: 'x', fstype: 'tmpfs', options: 'rw', uuid: null, fsroot: '/' };
+    const one = {
+      target: '/a',
+      source: 'x',
+      fstype: 'tmpfs',
+      options: 'rw',
+      uuid: null,
+      fsroot: '/',
+      'maj:min': '0:1',
+    };
     const text = JSON.stringify({ filesystems: [one, { ...one, source: 'y' }] });
     assert.equal(parseFindmnt(text, command).source, 'y');
   });
 
   it('names the command when anything is missing', () => {
-    const whole = { target: '/a', source: 'x', fstype: 'tmpfs', options: 'rw', uuid: null, fsroot: '/' };
+    const whole = {
+      target: '/a',
+      source: 'x',
+      fstype: 'tmpfs',
+      options: 'rw',
+      uuid: null,
+      fsroot: '/',
+      'maj:min': '0:1',
+    };
     const broken: unknown[] = [
       [],
       null,
@@ -57,65 +73,67 @@ describe('parseFindmnt', () => {
 });
 
 describe('parseLsblk', () => {
-  it('reads a loop device and a disk', () => {
-    assert.deepEqual(parseLsblk(transcript('lsblk-2.38-loop.json'), command), [
-      {
-        id: 'block:7:0',
-        type: 'loop',
-        name: '/dev/loop0',
-        details: { type: 'loop', number: '7:0', size: '268435456', readOnly: 'false' },
-        findings: [],
-        below: [],
-      },
-    ]);
-    assert.deepEqual(
-      parseLsblk(transcript('lsblk-2.38-disk.json'), command).map(({ type, name }) => [type, name]),
-      [['disk', '/dev/vda']],
-    );
-  });
-
-  it('walks down through volume manager, encryption, array and partitions, each once', () => {
-    const block = (name: string, type: string, number: string, children?: unknown[]): unknown => ({
-      name,
-      path: `/dev/${name}`,
-      type,
-      'maj:min': number,
-      size: 1,
-      ro: false,
-      ...(children === undefined ? {} : { children }),
+  it('reads a disk, a loop device, an array and a suspended volume', () => {
+    const [disk] = parseLsblk(transcript('lsblk-2.38-disk.json'), command);
+    const none = {
+      suspended: false,
+      serial: undefined,
+      wwn: undefined,
+      hctl: undefined,
+      transport: undefined,
+      below: [],
+    };
+    assert.deepEqual(disk, {
+      ...none,
+      path: '/dev/vda',
+      kernelName: 'vda',
+      type: 'disk',
+      number: '254:0',
+      size: '274877906944',
+      readOnly: 'false',
+      vendor: '0x1af4',
+      model: undefined,
     });
-    const disk = block('sda', 'disk', '8:0');
-    const array = block('md0', 'raid10', '9:0', [
-      block('sda1', 'part', '8:1', [disk]),
-      block('sda2', 'part', '8:2', [disk]),
-    ]);
-    const crypt = block('mapper/c', 'crypt', '253:1', [
-      array,
-      block('md1', 'linear', '9:1'),
-      block('md2', 'md', '9:2'),
-    ]);
-    const top = block('mapper/vg-lv', 'lvm', '253:0', [crypt, block('rom', 'rom', '11:0')]);
-    const [read] = parseLsblk(JSON.stringify({ blockdevices: [top] }), command);
+    const [loop] = parseLsblk(transcript('lsblk-2.38-loop.json'), command);
+    assert.deepEqual([loop?.path, loop?.type, loop?.number], ['/dev/loop5', 'loop', '7:5']);
+    const [array] = parseLsblk(transcript('lsblk-2.38-md-healthy.json'), command);
+    assert.equal(array?.type, 'raid10');
     assert.deepEqual(
-      layersOf({ top: read ?? assert.fail() }).map(({ type, name }) => `${type} ${name}`),
-      [
-        'lv /dev/mapper/vg-lv',
-        'crypt /dev/mapper/c',
-        'md /dev/md0',
-        'partition /dev/sda1',
-        'disk /dev/sda',
-        'partition /dev/sda2',
-        'md /dev/md1',
-        'md /dev/md2',
-        'other /dev/rom',
-      ],
+      array.below.map(({ path }) => path),
+      ['/dev/ubda', '/dev/ubdb', '/dev/ubdc', '/dev/ubdd'],
     );
+    const [half] = parseLsblk(transcript('lsblk-2.38-lv-half-suspended.json'), command);
+    assert.equal(half?.suspended, true);
   });
 
   it('names the command when anything is missing', () => {
-    for (const one of [{}, { blockdevices: [{}] }, { blockdevices: [{ 'maj:min': '8:0' }] }]) {
-      assert.throws(() => parseLsblk(JSON.stringify(one), command), { code: 'command-failed', message: /`tool -J`/ });
+    const whole = { path: '/dev/a', kname: 'a', type: 'disk', 'maj:min': '8:0', size: 1, ro: false };
+    assert.equal(parseLsblk(JSON.stringify({ blockdevices: [whole] }), command).length, 1);
+    for (const key of ['path', 'kname', 'type', 'maj:min']) {
+      const broken = JSON.stringify({ blockdevices: [{ ...whole, [key]: undefined }] });
+      assert.throws(() => parseLsblk(broken, command), { code: 'command-failed', message: /`tool -J`/ });
     }
+    assert.throws(() => parseLsblk('{}', command), { code: 'command-failed' });
+  });
+});
+
+describe('parseTargets and parseSuspended', () => {
+  it('list mount points and suspended devices', () => {
+    const mounts = JSON.stringify({ filesystems: [{ target: '/' }, { target: '/srv' }] });
+    assert.deepEqual(parseTargets(mounts, command), ['/', '/srv']);
+    assert.deepEqual(parseSuspended(transcript('lsblk-2.38-states-suspended.json'), command), ['/dev/mapper/vg0-st']);
+  });
+});
+
+describe('overlayDirectories', () => {
+  it('finds upper and lower directories, with what a backslash protects', () => {
+    const { options } = parseFindmnt(transcript('findmnt-2.38-overlay.json'), command);
+    assert.deepEqual(overlayDirectories(options), { upper: '/tmp/v/lo/u', lower: ['/tmp/v/lo/l'] });
+    assert.deepEqual(overlayDirectories(String.raw`ro,lowerdir=/a\:b:/c\,d`), {
+      upper: undefined,
+      lower: ['/a:b', '/c,d'],
+    });
+    assert.deepEqual(overlayDirectories('rw'), { upper: undefined, lower: [] });
   });
 });
 
