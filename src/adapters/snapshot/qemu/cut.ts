@@ -1,7 +1,7 @@
 import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { createHash } from 'node:crypto';
-import { codeOf } from '../../../model/errors.ts';
+import { codeOf, StillpointError } from '../../../model/errors.ts';
 import type { SnapshotRef, Volume } from '../../../model/storage.ts';
 import { detailOf } from '../../../platform/snapshot-place.ts';
 import type { Platform } from '../../../ports/module.ts';
@@ -50,7 +50,15 @@ async function makeOverlay(
   await rm(file, { force: true });
   await exec.check({ argv: createOverlay(file, disk.bytes), timeoutMs: toolMs, signal });
   if (reserve === 0) return;
-  await exec.check({ argv: reserveSpace(file, overlayBytes(disk, reserve)), timeoutMs: toolMs, signal });
+  const bytes = overlayBytes(disk, reserve);
+  const result = await exec.run({ argv: reserveSpace(file, bytes), timeoutMs: toolMs, signal });
+  if (result.exitCode === 0) return;
+  await rm(file, { force: true });
+  throw new StillpointError(
+    'space-short',
+    `${bytes} bytes cannot be reserved for the overlay of ${disk.key} in ${dirname(file)}: ${result.stderr.trim()}`,
+    { hint: 'free some space, set `overlayDirectory` to a larger disk, or take the risk of a smaller `reserve`' },
+  );
 }
 
 /** Also those that a dead run made and never used: they may hold much space. */

@@ -17,6 +17,9 @@ export interface KnownDisks {
 /** Filters that may stand between a device and its disk: cuts in force, limits. */
 const filters = new Set(['copy-before-write', 'throttle', 'copy-on-read', 'preallocate']);
 
+/** A guest sees no more of the number of a virtio disk (VIRTIO_BLK_ID_BYTES). */
+const virtioSerialLength = 20;
+
 export async function askDisks(qmp: Qmp): Promise<KnownDisks> {
   const nodes = new Map(parseNodes(await qmp.execute(queries.nodes)).map((node) => [node.name, node]));
   const devices = parseDevices(await qmp.execute(queries.devices));
@@ -28,9 +31,10 @@ export async function askDisks(qmp: Qmp): Promise<KnownDisks> {
     const serial = await readSerial(qmp, device.path);
     const node = unfiltered(device.node, nodes, below);
     if (serial === undefined || node === undefined) continue;
-    // Two disks with one number cannot be told apart.
-    if (nodeOfSerial.has(serial)) nodeOfSerial.set(serial, '');
-    else nodeOfSerial.set(serial, node);
+    for (const number of new Set([serial, serial.slice(0, virtioSerialLength)])) {
+      // Two disks with one number cannot be told apart; no node has the empty name.
+      nodeOfSerial.set(number, nodeOfSerial.has(number) ? '' : node);
+    }
   }
   return { nodes, nodeOfSerial };
 }
@@ -71,6 +75,21 @@ export async function disksBelow(
 ): Promise<Found> {
   const top = layerOf(stack, 'filesystem');
   if (top === undefined) return { why: 'what lies below its file system is not known' };
+  const { disks, strangers } = await leavesBelow(top, known, configured);
+  if (strangers.length > 0 || disks.size === 0) {
+    return { why: `the QMP monitor does not know ${strangers.join(', ') || 'its disks'}` };
+  }
+  const sorted = [...disks.values()].toSorted((a, b) => (a.key < b.key ? -1 : 1));
+  const direct = await directPlace(top, known, configured);
+  return { disks: sorted, ...(direct === undefined ? {} : { direct }) };
+}
+
+/** The known disks below a layer, by node, and the lowest layers that are none. */
+export async function leavesBelow(
+  top: StorageLayer,
+  known: KnownDisks,
+  configured: Readonly<Record<string, string>>,
+): Promise<{ readonly disks: ReadonlyMap<string, Disk>; readonly strangers: readonly string[] }> {
   const disks = new Map<string, Disk>();
   const strangers: string[] = [];
   const walk = async (layer: StorageLayer): Promise<void> => {
@@ -80,12 +99,7 @@ export async function disksBelow(
     else for (const below of layer.below) await walk(below);
   };
   for (const below of top.below) await walk(below);
-  if (strangers.length > 0 || disks.size === 0) {
-    return { why: `the QMP monitor does not know ${strangers.join(', ') || 'its disks'}` };
-  }
-  const sorted = [...disks.values()].toSorted((a, b) => (a.key < b.key ? -1 : 1));
-  const direct = await directPlace(top, known, configured);
-  return { disks: sorted, ...(direct === undefined ? {} : { direct }) };
+  return { disks, strangers };
 }
 
 async function diskAt(

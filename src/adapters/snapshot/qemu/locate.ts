@@ -1,10 +1,9 @@
 import { dirname } from 'node:path';
 import { StillpointError } from '../../../model/errors.ts';
-import { layersOf } from '../../../model/stack.ts';
 import type { RequiredPath, StorageStack, Volume } from '../../../model/storage.ts';
 import { isWithin, mountPointsBelow, pathExists } from '../../../platform/files.ts';
 import type { Platform } from '../../../ports/module.ts';
-import { askDisks, disksBelow, type KnownDisks } from './disks.ts';
+import { askDisks, disksBelow, leavesBelow, type KnownDisks } from './disks.ts';
 import { Qmp } from './qmp.ts';
 import { qemuVolume, type Disk, type FileSystemPlace } from './volume.ts';
 
@@ -46,7 +45,7 @@ export async function locateVolumes(request: LocateRequest, platform: Platform):
     else placed.push(one);
   }
   const volumes = joined(placed).map((ones) => volumeOf(ones, request));
-  if (volumes.length > 0) await refuseOwnDisk(placed, request, platform);
+  if (volumes.length > 0) await refuseOwnDisk(placed, known, request, platform);
   return volumes;
 }
 
@@ -103,21 +102,18 @@ function volumeOf(ones: readonly Placed[], { qmp, directory }: LocateRequest): V
 /** A write to the disk would have to wait for its own overlay. */
 async function refuseOwnDisk(
   placed: readonly Placed[],
-  { directory, signal }: LocateRequest,
+  known: KnownDisks,
+  { directory, disks, signal }: LocateRequest,
   { host }: Platform,
 ): Promise<void> {
   let existing = directory;
   while (!(await pathExists(existing)) && existing !== dirname(existing)) existing = dirname(existing);
-  const own = new Set(layersOf(await host.stackOf(existing, signal)).map(({ id }) => id));
-  const shared = placed.find(({ stack }) =>
-    layersOf(stack).some(({ id, type, below }) => below.length === 0 && type !== 'other' && own.has(id)),
-  );
+  const own = await leavesBelow((await host.stackOf(existing, signal)).top, known, disks);
+  const shared = placed.find((one) => one.disks.some(({ node }) => own.disks.has(node)));
   if (shared === undefined) return;
   throw new StillpointError(
     'volume-unsafe',
     `the overlays in ${directory} would lie on the disk of ${shared.required.path} itself`,
-    {
-      hint: 'set `overlayDirectory` of the provider `qemu` to a directory on another disk',
-    },
+    { hint: 'set `overlayDirectory` of the provider `qemu` to a directory on another disk' },
   );
 }

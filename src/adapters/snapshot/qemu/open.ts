@@ -1,6 +1,6 @@
 import { lstatSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { SnapshotRef } from '../../../model/storage.ts';
 import { isWithin, pathExists } from '../../../platform/files.ts';
@@ -14,21 +14,21 @@ import { cutDisks, readShape, type Shape } from './volume.ts';
 
 export type Connect = () => Promise<Qmp>;
 
-/** Where the process listens for those who read snapshots; beside the overlays, so that paths stay short. */
-export function nbdSocket(ref: SnapshotRef): string {
-  return join(dirname(ref.at), 'nbd.sock');
-}
-
-export async function openSnapshot(ref: SnapshotRef, connect: Connect, platform: Platform): Promise<OpenSnapshot> {
+export async function openSnapshot(
+  ref: SnapshotRef,
+  socket: string,
+  connect: Connect,
+  platform: Platform,
+): Promise<OpenSnapshot> {
   const shape = await readShape(ref);
   const disks = cutDisks(ref, shape);
   const names = disks.map(({ name }) => name);
   {
     using qmp = await connect();
     await assertThere(qmp, ref, names);
-    await exportAll(qmp, nbdSocket(ref), names);
+    await exportAll(qmp, socket, names);
   }
-  const opened = await openCopies(ref.at, nbdSocket(ref), disks, shape, platform);
+  const opened = await openCopies(ref.at, socket, disks, shape, platform);
   return {
     at: (original) => copyOf(original, shape, opened.mounted),
     async proveWhole() {

@@ -13,13 +13,16 @@ import { locateVolumes } from './locate.ts';
 import { openSnapshot } from './open.ts';
 import { Qmp } from './qmp.ts';
 import { deleteSnapshot } from './remove.ts';
-import { kind, refOf, shapeOf } from './volume.ts';
+import { kind, nbdSocket, refOf, shapeOf } from './volume.ts';
 
 /** A sync of a slow disk with gigabytes of dirty pages takes minutes, and is outside the hold. */
 const syncMs = 10 * 60_000;
 /** Measured: 6 to 12 ms for two disks, of which the transaction itself takes 2 to 6. */
 const expectedMs = 15;
 const expectedMsPerDisk = 5;
+
+/** It answered at `prepare`; who came in between must not cost the hold more than this. */
+const connectInHoldMs = 1000;
 
 class Qemu implements SnapshotProvider {
   readonly kind = kind;
@@ -83,9 +86,12 @@ class Qemu implements SnapshotProvider {
     return group;
   }
 
-  async #connect(): Promise<Qmp> {
-    const { qmp } = this.#config;
-    if (qmp !== undefined) return await Qmp.connect(qmp, this.#platform.clock);
+  async #connect(timeoutMs?: number): Promise<Qmp> {
+    return await Qmp.connect(this.#monitor, this.#platform.clock, timeoutMs);
+  }
+
+  get #monitor(): string {
+    if (this.#config.qmp !== undefined) return this.#config.qmp;
     throw new StillpointError('io', 'the configuration names no QMP monitor any more', {
       hint: 'set `qmp` of the provider `qemu` again, as it was when the snapshot was made',
     });
@@ -101,7 +107,7 @@ class Qemu implements SnapshotProvider {
     const startMs = clock.monoMs();
     try {
       signal.throwIfAborted();
-      using qmp = await this.#connect();
+      using qmp = await this.#connect(connectInHoldMs);
       const disks: CutDisk[] = [];
       for (const volume of group) {
         const ref = refOf(volume, label);
@@ -137,7 +143,7 @@ class Qemu implements SnapshotProvider {
   }
 
   async open(ref: SnapshotRef): ReturnType<SnapshotProvider['open']> {
-    return await openSnapshot(ref, () => this.#connect(), this.#platform);
+    return await openSnapshot(ref, nbdSocket(ref, this.#monitor), () => this.#connect(), this.#platform);
   }
 
   async delete(ref: SnapshotRef): Promise<void> {

@@ -11,7 +11,7 @@ import { dropReady } from './cut.ts';
 import { closeAll } from './opened.ts';
 import { parseExports, parseJobs, parseNodes } from './parse.ts';
 import { Qmp, QmpRefusal } from './qmp.ts';
-import { nameOf } from './volume.ts';
+import { nameOf, nbdSocket } from './volume.ts';
 
 const cancelMs = 30_000;
 const pollMs = 10;
@@ -38,9 +38,11 @@ async function leaveProcess(ref: SnapshotRef, platform: Platform, path: string |
   const name = nameOf(ref);
   if (path !== undefined) {
     const qmp = await connectIfAlive(path, platform.clock);
-    if (qmp !== undefined) {
+    const socket = nbdSocket(ref, path);
+    if (qmp === undefined) await rm(socket, { force: true });
+    else {
       using connection = qmp;
-      await removeParts(connection, name, platform.clock);
+      await removeParts(connection, name, socket, platform.clock);
     }
   }
   // Another process may have come to that socket, or the socket may be gone while its process still writes into the overlays.
@@ -60,7 +62,7 @@ async function connectIfAlive(path: string, clock: Clock): Promise<Qmp | undefin
 }
 
 /** Everything in the process whose name begins so: exports, jobs, nodes, bitmaps. */
-async function removeParts(qmp: Qmp, name: string, clock: Clock): Promise<void> {
+async function removeParts(qmp: Qmp, name: string, socket: string, clock: Clock): Promise<void> {
   const mine = (id: string): boolean => id.startsWith(name);
   const exports = async (): Promise<readonly { readonly id: string; readonly type: string }[]> =>
     parseExports(await qmp.execute(queries.exports));
@@ -69,7 +71,7 @@ async function removeParts(qmp: Qmp, name: string, clock: Clock): Promise<void> 
   const exported = (await exports()).filter(({ id }) => mine(id));
   for (const { id } of exported) await unlessGone(qmp.execute(removeExport(id)));
   await untilNone(async () => (await exports()).map(({ id }) => id), mine, clock);
-  if (exported.length > 0) await stopUnusedNbd(qmp);
+  await stopUnusedNbd(qmp, exported.length > 0, socket);
 
   for (const id of (await jobs()).filter(mine)) await unlessGone(qmp.execute(cancelJob(id)));
   await untilNone(jobs, mine, clock);
@@ -87,10 +89,12 @@ async function removeParts(qmp: Qmp, name: string, clock: Clock): Promise<void> 
   }
 }
 
-/** Ours alone are on it: a server that was there before is never used. With exports of ours left it has to stay. */
-export async function stopUnusedNbd(qmp: Qmp): Promise<void> {
+/** A server of somebody else has none of our exports and is left alone. One that a dead process left is only a file. */
+async function stopUnusedNbd(qmp: Qmp, ours: boolean, socket: string): Promise<void> {
   const left = parseExports(await qmp.execute(queries.exports)).filter(({ type }) => type === 'nbd');
-  if (left.length === 0) await unlessGone(qmp.execute(stopNbd));
+  if (left.length > 0) return;
+  if (ours) await unlessGone(qmp.execute(stopNbd));
+  await rm(socket, { force: true });
 }
 
 async function unlessGone(work: Promise<unknown>): Promise<void> {

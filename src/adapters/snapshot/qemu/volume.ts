@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { codeOf, StillpointError } from '../../../model/errors.ts';
 import type { SnapshotRef, Volume } from '../../../model/storage.ts';
 import { detailOf, refIn } from '../../../platform/snapshot-place.ts';
@@ -64,6 +64,12 @@ export function cutDisks(ref: SnapshotRef, { disks }: Shape): readonly CutDisk[]
     overlay: join(ref.at, `disk-${index}.qcow2`),
     name: `${name}${index}`,
   }));
+}
+
+/** Where the process behind this monitor listens for readers of its snapshots. */
+export function nbdSocket(ref: SnapshotRef, qmp: string): string {
+  const hash = createHash('sha256').update(qmp).digest('hex').slice(0, 10);
+  return join(dirname(ref.at), `nbd-${hash}.sock`);
 }
 
 export function shapeFile(ref: SnapshotRef): string {
