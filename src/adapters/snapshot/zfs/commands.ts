@@ -1,4 +1,3 @@
-import { StillpointError } from '../../../model/errors.ts';
 import type { SnapshotRef } from '../../../model/storage.ts';
 
 export type Argv = readonly [string, ...string[]];
@@ -6,16 +5,6 @@ export type Argv = readonly [string, ...string[]];
 /** User properties (zfsprops(7)): their names need a colon. `run` tells ours from others', `cut` one attempt from another of the same label. */
 const runProperty = 'stillpoint:run';
 const cutProperty = 'stillpoint:cut';
-
-/** `%` and `,` in the name of a snapshot make `zfs destroy` take a range or a list, so they are never let through. */
-const label = /^stillpoint-[A-Za-z0-9._:-]+$/;
-
-export function snapshotName(dataset: string, text: string): string {
-  if (label.test(text)) return `${dataset}@${text}`;
-  throw new StillpointError('undo-failed', `${text} is no label of a snapshot of ours`, {
-    hint: 'labels of ours begin with stillpoint- and hold letters, digits, dots, colons and hyphens; this snapshot was left alone',
-  });
-}
 
 /** Datasets of one pool in one command are one transaction group: one instant, all or none (zfs-snapshot(8)). */
 export function snapshot(names: readonly string[], run: string, cut: string): Argv {

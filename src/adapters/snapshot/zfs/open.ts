@@ -3,7 +3,7 @@ import { mkdir, readdir, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf, messageOf, StillpointError } from '../../../model/errors.ts';
 import type { SnapshotRef } from '../../../model/storage.ts';
-import { mountPointsBelow } from '../../../platform/files.ts';
+import { isWithin, mountPointsBelow } from '../../../platform/files.ts';
 import type { Platform } from '../../../ports/module.ts';
 import { mount, unmount } from './commands.ts';
 
@@ -58,4 +58,9 @@ function placeFor(platform: Platform, ref: SnapshotRef): string {
 
 async function isMounted(platform: Platform, directory: string): Promise<boolean> {
   return (await mountPointsBelow(parentFor(platform))).includes(directory);
+}
+
+/** Mount points below a directory but those that ZFS makes itself when somebody looks into a snapshot. */
+export async function mountsInside(directory: string, mountPoint: string): Promise<readonly string[]> {
+  return (await mountPointsBelow(directory)).filter((other) => !isWithin(other, join(mountPoint, '.zfs')));
 }

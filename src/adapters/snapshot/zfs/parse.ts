@@ -21,13 +21,13 @@ export interface ListedSnapshot {
 /** `zfs list -H -p -t snapshot -o name,creation,userrefs,stillpoint:run,stillpoint:cut`: one tab between columns, `-` for no value. */
 export function parseList(output: string): readonly ListedSnapshot[] {
   return lines(output).map((line) => {
-    const [, name, creation, holds, run, cut] =
+    const [, name = '', creation = '', holds = '', run = '', cut = ''] =
       /^([^\t]+@[^\t]+)\t(\d+)\t(\d+|-)\t([^\t]+)\t([^\t]+)$/.exec(line) ?? fail('zfs list', line);
-    const value = (text: string | undefined): string | undefined => (text === '-' ? undefined : text);
+    const value = (text: string): string | undefined => (text === '-' ? undefined : text);
     return {
-      name: name ?? '',
+      name,
       creation: Number(creation),
-      holds: Number(value(holds) ?? 0),
+      holds: holds === '-' ? 0 : Number(holds),
       run: value(run),
       cut: value(cut),
     };
@@ -46,12 +46,12 @@ export interface DiffEntry {
  */
 export function parseDiff(output: string): readonly DiffEntry[] {
   return lines(output).flatMap((line): readonly DiffEntry[] => {
-    const [, change, type, path, more] =
+    const [, change, type = '', path = '', more = ''] =
       /^ *\d+\.\d{9}\t([-+MR])\t(.)\t([^\t]+)(?:\t([^\t]+))?$/.exec(line) ?? fail('zfs diff', line);
-    if ((change === 'R') !== (more !== undefined && !/^\([+-]\d+\)$/.test(more))) return fail('zfs diff', line);
-    if ((path ?? '').endsWith('(on_delete_queue)')) return [];
-    const paths = [unescape(path ?? ''), ...(change === 'R' ? [unescape(more ?? '')] : [])];
-    return [{ change: change as DiffEntry['change'], type: type ?? '', paths }];
+    if ((change === 'R') !== (more !== '' && !/^\([+-]\d+\)$/.test(more))) return fail('zfs diff', line);
+    if (path.endsWith('(on_delete_queue)')) return [];
+    const paths = [unescape(path), ...(change === 'R' ? [unescape(more)] : [])];
+    return [{ change: change as DiffEntry['change'], type, paths }];
   });
 }
 
@@ -70,18 +70,23 @@ function lines(output: string): readonly string[] {
 
 /** `zpool status POOL`, for people: what it says is never taken for "healthy" unless it is understood. */
 export function parseStatus(output: string, pool: string): readonly Finding[] {
-  const value = (key: string): string | undefined =>
-    new RegExp(`^ *${key}: *(.*(?:\\n\\t.*)*)`, 'm').exec(output)?.[1]?.replaceAll(/\s+/g, ' ').trim();
-  const state = value('state') ?? fail('zpool status', output.split('\n', 1)[0] ?? '');
-  const errors = value('errors') ?? fail('zpool status', output.split('\n', 1)[0] ?? '');
-  const scan = value('scan') ?? '';
+  const values = new Map(
+    [...output.matchAll(/^ *(\w+): *(.*(?:\n\t.*)*)/gm)].map(([, key, value = '']) => [
+      key,
+      value.replaceAll(/\s+/g, ' ').trim(),
+    ]),
+  );
+  const state = values.get('state');
+  const errors = values.get('errors');
+  if (state === undefined || errors === undefined) return fail('zpool status', output.slice(0, 200));
   const findings: Finding[] = [];
   const add = (severity: Finding['severity'], said: string): void => {
     findings.push({ severity, check: 'zpool-status', said: `the ZFS pool ${pool} ${said}` });
   };
   if (state === 'DEGRADED') add('warning', 'is DEGRADED: a device is missing or faulty');
   else if (state !== 'ONLINE') add('error', `is ${state}`);
-  if (/^resilver in progress/.test(scan)) add('warning', `is being resilvered (${scan.slice(0, 200)})`);
+  const scan = values.get('scan');
+  if (scan?.startsWith('resilver in progress') === true) add('warning', `is being resilvered (${scan.slice(0, 200)})`);
   if (errors !== 'No known data errors') add('error', `has lost data: ${errors.slice(0, 200)}`);
   return findings;
 }

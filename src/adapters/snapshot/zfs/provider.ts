@@ -7,17 +7,17 @@ import type { CommandSpan } from '../../../model/hold.ts';
 import type { Finding } from '../../../model/point.ts';
 import { layerOf } from '../../../model/stack.ts';
 import type { RequiredPath, SnapshotRef, Volume } from '../../../model/storage.ts';
-import { isWithin, mountPointsBelow } from '../../../platform/files.ts';
+import { isWithin } from '../../../platform/files.ts';
 import { detailOf } from '../../../platform/snapshot-place.ts';
 import type { Platform, SnapshotModule } from '../../../ports/module.ts';
 import type { ChangedBlocks, OpenSnapshot, SnapshotProvider } from '../../../ports/snapshot-provider.ts';
 import { changedFiles } from './changed.ts';
-import { destroy, diff, list, snapshot, snapshotName, status, sync } from './commands.ts';
+import { destroy, diff, list, snapshot, status, sync } from './commands.ts';
 import { config, type Config } from './config.ts';
-import { closeSnapshot, openSnapshot } from './open.ts';
+import { kind, placeOf, poolOf, snapshotName, volumeId, whatToDo } from './names.ts';
+import { closeSnapshot, mountsInside, openSnapshot } from './open.ts';
 import { parseDiff, parseList, parseStatus, whyNotDestroyed, type ListedSnapshot } from './parse.ts';
 
-const kind = 'zfs';
 const lookMs = 30_000;
 const syncMs = 10 * 60_000;
 /** Longer than any hold: the hold's own signal ends a cut. */
@@ -26,32 +26,6 @@ const removeMs = 120_000;
 const diffMs = 30 * 60_000;
 /** Not measured. A snapshot waits for the sync of its transaction group, which is short after `zpool sync`. */
 const expectedMs = 250;
-
-/** A dead run leaves only the reference: dataset and mount point stand in the id. */
-function volumeId(dataset: string, mountPoint: string): string {
-  return `${kind}:${dataset}:${mountPoint}`;
-}
-
-function placeOf(ref: SnapshotRef): { readonly dataset: string; readonly mountPoint: string } {
-  const dataset = ref.at.slice(0, Math.max(0, ref.at.indexOf('@')));
-  const mountPoint = ref.volume.slice(volumeId(dataset, '').length);
-  // A name that does not follow from label and volume is never given to `zfs destroy`.
-  if (
-    dataset === '' ||
-    !mountPoint.startsWith('/') ||
-    volumeId(dataset, mountPoint) !== ref.volume ||
-    snapshotName(dataset, ref.label) !== ref.at
-  ) {
-    throw new StillpointError('undo-failed', `${ref.at} does not belong to label ${ref.label}`, {
-      hint: 'this snapshot was left alone; look at it by hand with `zfs list -t snapshot`',
-    });
-  }
-  return { dataset, mountPoint };
-}
-
-function poolOf(dataset: string): string {
-  return dataset.split('/', 1)[0] ?? dataset;
-}
 
 class Zfs implements SnapshotProvider {
   readonly kind = kind;
@@ -315,19 +289,8 @@ class Zfs implements SnapshotProvider {
     if (result.exitCode === 0) return;
     const why = whyNotDestroyed(result.stderr);
     if (why === 'missing') return;
-    const hints = {
-      held: `see who holds it: zfs holds ${ref.at}`,
-      cloned: `a clone lives on it, see which: zfs list -o name,origin -r ${poolOf(dataset)}`,
-      busy: `something uses it, a mount or a \`zfs send\`: grep '${ref.at}' /proc/mounts`,
-      other: `delete it by hand: zfs destroy ${ref.at}`,
-    };
-    throw failed(result.stderr.trim(), hints[why]);
+    throw failed(result.stderr.trim(), whatToDo(why, ref));
   }
-}
-
-/** Mount points below a directory but those that ZFS makes itself when somebody looks into a snapshot. */
-async function mountsInside(directory: string, mountPoint: string): Promise<readonly string[]> {
-  return (await mountPointsBelow(directory)).filter((other) => !isWithin(other, join(mountPoint, '.zfs')));
 }
 
 export const zfs = {
