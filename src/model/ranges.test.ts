@@ -8,6 +8,7 @@ import {
   intersect,
   normalize,
   overlaps,
+  part,
   subtract,
   totalBytes,
   union,
@@ -94,6 +95,10 @@ describe('ranges', () => {
         const asked = bytes(ranges).slice(offset, offset + length);
         assert.equal(covers(ranges, offset, length), asked.every(Boolean));
         assert.equal(overlaps(ranges, offset, length), asked.some(Boolean));
+        assertBytes(
+          part(ranges, offset, length),
+          bytes(ranges).map((x, i) => x && i >= offset && i < offset + length),
+        );
       }),
       { numRuns: 1000 },
     );

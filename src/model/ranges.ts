@@ -63,8 +63,8 @@ export function subtract(a: Ranges, b: Ranges): Ranges {
   return rest;
 }
 
-/** The first range that ends behind `offset`, by binary search. */
-function firstEndingBehind(ranges: Ranges, offset: number): ByteRange | undefined {
+/** Index of the first range that ends behind `offset`, by binary search; the list's length if there is none. */
+function firstEndingBehind(ranges: Ranges, offset: number): number {
   let low = 0;
   let high = ranges.length;
   while (low < high) {
@@ -73,21 +73,34 @@ function firstEndingBehind(ranges: Ranges, offset: number): ByteRange | undefine
     if (range !== undefined && endOf(range) <= offset) low = middle + 1;
     else high = middle;
   }
-  return ranges[low];
+  return low;
 }
 
 /** Whether every byte from `offset` on, `length` bytes long, lies in the list. True for no bytes. */
 export function covers(ranges: Ranges, offset: number, length: number): boolean {
   if (length <= 0) return true;
-  const found = firstEndingBehind(ranges, offset);
+  const found = ranges[firstEndingBehind(ranges, offset)];
   return found !== undefined && found.offset <= offset && endOf(found) >= offset + length;
 }
 
 /** Whether at least one byte from `offset` on, `length` bytes long, lies in the list. False for no bytes. */
 export function overlaps(ranges: Ranges, offset: number, length: number): boolean {
   if (length <= 0) return false;
-  const found = firstEndingBehind(ranges, offset);
+  const found = ranges[firstEndingBehind(ranges, offset)];
   return found !== undefined && found.offset < offset + length;
+}
+
+/** The part of the list from `offset` on, `length` bytes long; quick however long the list is. Offsets stay as they are. */
+export function part(ranges: Ranges, offset: number, length: number): Ranges {
+  if (length <= 0) return [];
+  const inside: ByteRange[] = [];
+  let index = firstEndingBehind(ranges, offset);
+  for (let one = ranges[index]; one !== undefined && one.offset < offset + length; one = ranges[index]) {
+    const start = Math.max(offset, one.offset);
+    inside.push({ offset: start, length: Math.min(offset + length, endOf(one)) - start });
+    index += 1;
+  }
+  return inside;
 }
 
 export function totalBytes(ranges: Ranges): number {
@@ -96,7 +109,7 @@ export function totalBytes(ranges: Ranges): number {
 
 /** Only what lies below `size`. */
 export function clip(ranges: Ranges, size: number): Ranges {
-  return intersect(ranges, normalize([{ offset: 0, length: size }]));
+  return part(ranges, 0, size);
 }
 
 /** Every range made larger until it begins and ends at a multiple of `block`; the last may end behind the file. */
