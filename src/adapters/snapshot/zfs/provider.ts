@@ -270,7 +270,7 @@ class Zfs implements SnapshotProvider {
   }
 
   async delete(ref: SnapshotRef): Promise<void> {
-    const { dataset } = placeOf(ref);
+    placeOf(ref);
     const found = await this.#look(ref.at);
     if (found === undefined) return;
     const failed = (why: string, hint: string): StillpointError =>
