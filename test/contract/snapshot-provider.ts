@@ -7,6 +7,7 @@ import type { RequiredPath, SnapshotRef, Volume } from '../../src/model/storage.
 import { systemClock } from '../../src/platform/clock.ts';
 import { pathExists } from '../../src/platform/files.ts';
 import type { FileStat, OpenSnapshot, SnapshotProvider } from '../../src/ports/snapshot-provider.ts';
+import { changedBlocksTests } from './changed-blocks.ts';
 
 /** A place where the provider can cut, and ways to look at it from outside. */
 export interface ProviderUnderTest {
@@ -366,5 +367,7 @@ export function snapshotProviderContract(
       assert.equal(new Set(group.map(({ id }) => id)).size, group.length);
       assert.deepEqual(await readdir(elsewhere), [], 'locate changes nothing');
     });
+
+    changedBlocksTests(setUp);
   });
 }

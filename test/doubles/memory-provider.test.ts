@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/platform/clock.ts';
+import { changedBlocksUnderLoad } from '../contract/changed-blocks.ts';
 import { snapshotProviderContract } from '../contract/snapshot-provider.ts';
 import { memoryProvider, type Shelf } from './memory-provider.ts';
 
@@ -17,3 +18,18 @@ for (const promise of ['one-instant', 'sequential'] as const) {
     };
   });
 }
+
+changedBlocksUnderLoad(
+  'memory',
+  async () => {
+    const directory = await mkdtemp(join(tmpdir(), 'stillpoint-memory-'));
+    const shelf: Shelf = new Map();
+    return {
+      directory,
+      create: () => memoryProvider(systemClock, shelf),
+      atomicity: 'sequential',
+      dispose: () => rm(directory, { recursive: true }),
+    };
+  },
+  { bytes: 32 * 1024 * 1024 },
+);

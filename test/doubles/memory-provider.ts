@@ -3,12 +3,13 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { StillpointError } from '../../src/model/errors.ts';
-import type { RequiredPath, SnapshotRef, Volume } from '../../src/model/storage.ts';
+import { normalize, type Ranges } from '../../src/model/ranges.ts';
+import type { ByteRange, RequiredPath, SnapshotRef, Volume } from '../../src/model/storage.ts';
 import type { Clock } from '../../src/platform/clock.ts';
 import { pathExists } from '../../src/platform/files.ts';
 import { assertOwn, refIn } from '../../src/platform/snapshot-place.ts';
 import { requiredOf, treeVolume } from '../../src/platform/tree-snapshot.ts';
-import type { FileStat, SnapshotProvider } from '../../src/ports/snapshot-provider.ts';
+import type { ChangedBlocks, FileStat, SnapshotProvider } from '../../src/ports/snapshot-provider.ts';
 
 interface Kept {
   readonly stat: FileStat;
@@ -82,6 +83,7 @@ export function memoryProvider(
       return {
         at: (original) => (kept.files.has(original) ? join(directory, original) : undefined),
         statOf: (original) => kept.files.get(original)?.stat,
+        changedSince: async (base) => changesSince(shelf, ref, base),
         [Symbol.asyncDispose]: () => rm(directory, { recursive: true }),
       };
     },
@@ -90,6 +92,37 @@ export function memoryProvider(
       shelf.delete(ref.at);
     },
   };
+}
+
+/** By content, which a real provider may not read. */
+function changesSince(shelf: Shelf, now: SnapshotRef, base: SnapshotRef): ChangedBlocks | undefined {
+  const newer = shelf.get(now.at);
+  const older = shelf.get(base.at);
+  if (base.provider !== kind || base.volume !== now.volume) return undefined;
+  if (newer === undefined || older === undefined) return undefined;
+  return {
+    source: 'comparison in memory',
+    async of(original) {
+      const [was, is] = [older.files.get(original), newer.files.get(original)];
+      if (!Buffer.isBuffer(was?.content) || !Buffer.isBuffer(is?.content)) return undefined;
+      return { base: was.stat, ranges: differing(was.content, is.content) };
+    },
+    async [Symbol.asyncDispose]() {
+      // Nothing was opened.
+    },
+  };
+}
+
+const blockBytes = 4096;
+
+function differing(was: Buffer, is: Buffer): Ranges {
+  const found: ByteRange[] = [{ offset: was.length, length: Math.max(0, is.length - was.length) }];
+  for (let offset = 0; offset < is.length; offset += blockBytes) {
+    const length = Math.min(blockBytes, is.length - offset);
+    if (!was.subarray(offset, offset + length).equals(is.subarray(offset, offset + length)))
+      found.push({ offset, length });
+  }
+  return normalize(found);
 }
 
 function look(required: RequiredPath): ReadonlyMap<string, Kept> {

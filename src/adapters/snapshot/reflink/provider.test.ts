@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
+import { changedBlocksUnderLoad } from '../../../../test/contract/changed-blocks.ts';
 import { snapshotProviderContract } from '../../../../test/contract/snapshot-provider.ts';
 import { loopVolume } from '../../../../test/doubles/loop-volume.ts';
 import { realPlatform } from '../../../../test/doubles/platform.ts';
@@ -20,6 +21,19 @@ function directoryPath(path: string): RequiredPath {
 for (const fileSystem of ['xfs', 'btrfs'] as const) {
   snapshotProviderContract(`reflink on ${fileSystem}`, async () => {
     const volume = await loopVolume(fileSystem);
+    if ('skip' in volume) return volume;
+    return {
+      directory: volume.mountPoint,
+      create: () => reflink.create({}, platform),
+      atomicity: 'sequential',
+      dispose: () => volume[Symbol.asyncDispose](),
+    };
+  });
+}
+
+for (const fileSystem of ['xfs', 'btrfs'] as const) {
+  changedBlocksUnderLoad(`reflink on ${fileSystem}`, async () => {
+    const volume = await loopVolume(fileSystem, { bytes: 1024 * 1024 * 1024 });
     if ('skip' in volume) return volume;
     return {
       directory: volume.mountPoint,

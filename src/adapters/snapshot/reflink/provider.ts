@@ -11,6 +11,7 @@ import { detailOf, refIn, refsIn, snapshotDirectoryName } from '../../../platfor
 import { cutTrees, deleteTree, requiredOf, treeVolume } from '../../../platform/tree-snapshot.ts';
 import type { Platform, SnapshotModule } from '../../../ports/module.ts';
 import type { SnapshotProvider } from '../../../ports/snapshot-provider.ts';
+import { changesOf } from './changes.ts';
 import { countExtents, syncFileSystem } from './commands.ts';
 import { config, type Config } from './config.ts';
 import { parseExtents } from './parse.ts';
@@ -147,10 +148,11 @@ class Reflink implements SnapshotProvider {
   }
 
   async open(ref: SnapshotRef): ReturnType<SnapshotProvider['open']> {
-    const { at, statOf } = await openTree(ref.at);
+    const tree = await openTree(ref.at);
     return {
-      at,
-      statOf,
+      at: tree.at,
+      statOf: tree.statOf,
+      changedSince: (base, signal) => changesOf(this.#platform, { ref, tree }, base, signal),
       async [Symbol.asyncDispose]() {
         // Readable where it lies: nothing was opened.
       },
