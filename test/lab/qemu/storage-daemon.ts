@@ -38,6 +38,8 @@ export async function storageDaemon(
     readonly fileSystem?: keyof typeof recipe;
     readonly disks?: number;
     readonly format?: 'raw' | 'qcow2';
+    /** Further mount options. */
+    readonly mount?: string;
   } = {},
 ): Promise<StorageDaemon | { readonly skip: string }> {
   if (process.getuid?.() !== 0) return { skip: 'needs root: mounts disks of a qemu-storage-daemon' };
@@ -50,6 +52,7 @@ export async function storageDaemon(
   const directory = await mkdtemp(join(tmpdir(), 'stillpoint-qsd-'));
   const qmp = join(directory, 'qmp.sock');
   const format = options.format ?? 'raw';
+  const more = options.mount === undefined ? [] : [options.mount];
   const disks = Array.from({ length: options.disks ?? 1 }, (_, index): StorageDaemonDisk => ({
     node: `data${index}`,
     file: join(directory, `disk${index}`),
@@ -85,7 +88,7 @@ export async function storageDaemon(
     }
     for (const { file, mountPoint } of disks) {
       await systemExec.check({ argv: [...mkfs, file], timeoutMs });
-      await systemExec.check({ argv: ['mount', '-o', 'loop', file, mountPoint], timeoutMs });
+      await systemExec.check({ argv: ['mount', '-o', ['loop', ...more].join(','), file, mountPoint], timeoutMs });
     }
   } catch (error) {
     await remove();

@@ -28,7 +28,8 @@ export function detachLoop(device: string): Argv {
 
 /** `nouuid`: the original is mounted as well. */
 export function mountCopy(device: string, fileSystem: string, at: string): Argv {
-  return ['mount', '-t', fileSystem, '-o', fileSystem === 'xfs' ? 'ro,nouuid' : 'ro', device, at];
+  const options = ['ro', 'nosuid', 'nodev', ...(fileSystem === 'xfs' ? ['nouuid'] : [])];
+  return ['mount', '-t', fileSystem, '-o', options.join(','), device, at];
 }
 
 export function unmount(at: string): Argv {
@@ -62,6 +63,16 @@ export function showCopies(socket: string, disks: readonly CopyDisk[]): Argv {
     JSON.stringify({ type: 'fuse', id: `copy${index}`, 'node-name': `top${index}`, mountpoint: file, writable: true }),
   ]);
   return ['qemu-storage-daemon', '--daemonize', ...options];
+}
+
+/** Makes the process that shows a file write down what its overlay holds. */
+export function syncFile(file: string): Argv {
+  return ['sync', file];
+}
+
+/** What an overlay holds itself. `--force-share`: its process has it open, but nothing is written to it any more. */
+export function mapOverlay(overlay: string): Argv {
+  return ['qemu-img', 'map', '--force-share', '--output=json', '-f', 'qcow2', overlay];
 }
 
 export function mapBitmap(socket: string, nbd: string, bitmap: string): Argv {

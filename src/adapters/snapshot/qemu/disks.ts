@@ -147,11 +147,10 @@ async function directPlace(
   const [under, other] = first.below;
   if (first.type !== 'partition' || under === undefined || other !== undefined) return undefined;
   const disk = await diskAt(under, known, configured);
-  const start = first.details['start'] ?? (await startOf(first));
+  const offset = await startOf(first);
   const bytes = Number(first.details['size']);
-  if (disk === undefined || start === undefined || !Number.isSafeInteger(bytes)) return undefined;
-  const offset = Number(start);
-  return Number.isSafeInteger(offset) && offset + bytes <= disk.bytes ? { offset, bytes } : undefined;
+  if (disk === undefined || offset === undefined || !Number.isSafeInteger(bytes)) return undefined;
+  return offset + bytes <= disk.bytes ? { offset, bytes } : undefined;
 }
 
 /** In bytes; sysfs counts in sectors of 512, whatever those of the disk are. */

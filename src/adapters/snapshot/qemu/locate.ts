@@ -1,14 +1,13 @@
 import { dirname } from 'node:path';
 import { StillpointError } from '../../../model/errors.ts';
 import type { RequiredPath, StorageStack, Volume } from '../../../model/storage.ts';
+import { cloneableFileSystems } from '../../../platform/block-clone.ts';
 import { isWithin, mountPointsBelow, pathExists } from '../../../platform/files.ts';
 import type { Platform } from '../../../ports/module.ts';
 import { askDisks, disksBelow, leavesBelow, type KnownDisks } from './disks.ts';
 import { Qmp } from './qmp.ts';
 import { qemuVolume, type Disk, type FileSystemPlace } from './volume.ts';
 
-/** Of others a copy cannot be mounted beside its original (btrfs), or it was never tried. */
-const fileSystems = new Set(['xfs', 'ext4', 'ext3', 'ext2']);
 const programs = ['qemu-img', 'qemu-storage-daemon', 'fallocate', 'losetup'];
 
 export interface LocateRequest {
@@ -56,7 +55,7 @@ async function place(
   { host }: Platform,
 ): Promise<Placed | { readonly why: string }> {
   const stack = await host.stackOf(required.path, request.signal);
-  if (!fileSystems.has(stack.fileSystem)) return { why: `it cannot open copies of ${stack.fileSystem}` };
+  if (!cloneableFileSystems.has(stack.fileSystem)) return { why: `it cannot open copies of ${stack.fileSystem}` };
   const found = await disksBelow(stack, known, request.disks);
   if ('why' in found) return found;
   if (found.direct === undefined)

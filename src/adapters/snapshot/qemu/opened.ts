@@ -12,6 +12,7 @@ import {
   showCopies,
   unmount,
   unmountLazily,
+  type CopyDisk,
   type CutDisk,
 } from './commands.ts';
 import type { Shape } from './volume.ts';
@@ -26,6 +27,7 @@ const pollMs = 20;
 /** Disks of a snapshot as files, and file systems on them as directories. Everything lies in, or is marked with, one directory. */
 export interface Opened {
   readonly directory: string;
+  readonly copies: readonly CopyDisk[];
   /** For each file system of the shape, where its copy is mounted. */
   readonly mounted: readonly string[];
 }
@@ -63,7 +65,7 @@ export async function openCopies(
       await exec.check({ argv: detachLoop(device), timeoutMs: toolMs });
       mounted.push(mountPoint);
     }
-    return { directory, mounted };
+    return { directory, copies, mounted };
   } catch (error) {
     await close(directory, platform);
     throw error;

@@ -123,24 +123,38 @@ export function parseBelow(value: unknown): ReadonlyMap<string, string> {
   return below;
 }
 
-/** `nbdinfo --map=qemu:dirty-bitmap:NAME --json`: the dirty ranges of a disk of that size. Whatever is not said to be clean is dirty. */
-export function parseDirty(output: string, bytes: number): readonly ByteRange[] {
-  const what = 'nbdinfo --map';
+/** One entry behind the other, and none left out: a hole in a map would be a block that nobody looked at. */
+function gapless(
+  output: string,
+  bytes: number,
+  what: string,
+  offsetKey: string,
+  counts: (entry: Fields) => boolean,
+): readonly ByteRange[] {
   let value: unknown;
   try {
     value = JSON.parse(output);
   } catch {
     throw odd(what);
   }
-  const dirty: ByteRange[] = [];
+  const found: ByteRange[] = [];
   let seen = 0;
-  for (const one of list(value, what)) {
-    const range = { offset: number(one, 'offset', what), length: number(one, 'length', what) };
-    // A hole in the map would be a block that nobody looked at.
+  for (const entry of list(value, what)) {
+    const range = { offset: number(entry, offsetKey, what), length: number(entry, 'length', what) };
     if (range.offset !== seen) throw odd(what);
     seen += range.length;
-    if (one['type'] !== 0) dirty.push(range);
+    if (counts(entry)) found.push(range);
   }
   if (seen !== bytes) throw odd(what);
-  return dirty;
+  return found;
+}
+
+/** `nbdinfo --map=qemu:dirty-bitmap:NAME --json` of a disk of that size. Whatever is not said to be clean is dirty. */
+export function parseDirty(output: string, bytes: number): readonly ByteRange[] {
+  return gapless(output, bytes, 'nbdinfo --map', 'offset', (entry) => entry['type'] !== 0);
+}
+
+/** `qemu-img map --output=json` of an overlay alone. Whatever is not said to be absent was written. */
+export function parseWritten(output: string, bytes: number): readonly ByteRange[] {
+  return gapless(output, bytes, 'qemu-img map', 'start', (entry) => entry['present'] !== false);
 }

@@ -143,7 +143,8 @@ class Qemu implements SnapshotProvider {
   }
 
   async open(ref: SnapshotRef): ReturnType<SnapshotProvider['open']> {
-    return await openSnapshot(ref, nbdSocket(ref, this.#monitor), () => this.#connect(), this.#platform);
+    const socket = nbdSocket(ref, this.#monitor);
+    return await openSnapshot(ref, { socket, connect: () => this.#connect(), platform: this.#platform });
   }
 
   async delete(ref: SnapshotRef): Promise<void> {

@@ -9,12 +9,10 @@ import type { Platform } from '../../../ports/module.ts';
 import { cancelJob, queries, removeBitmap, removeExport, removeNode, stopNbd } from './commands.ts';
 import { dropReady } from './cut.ts';
 import { closeAll } from './opened.ts';
-import { parseExports, parseJobs, parseNodes } from './parse.ts';
+import { exportIds, jobIds, untilNone } from './monitor.ts';
+import { parseExports, parseNodes } from './parse.ts';
 import { Qmp, QmpRefusal } from './qmp.ts';
 import { nameOf, nbdSocket } from './volume.ts';
-
-const cancelMs = 30_000;
-const pollMs = 10;
 
 /** Missing = success. Refuses what is not ours. */
 export async function deleteSnapshot(ref: SnapshotRef, platform: Platform, qmpPath: string | undefined): Promise<void> {
@@ -64,13 +62,11 @@ async function connectIfAlive(path: string, clock: Clock): Promise<Qmp | undefin
 /** Everything in the process whose name begins so: exports, jobs, nodes, bitmaps. */
 async function removeParts(qmp: Qmp, name: string, socket: string, clock: Clock): Promise<void> {
   const mine = (id: string): boolean => id.startsWith(name);
-  const exports = async (): Promise<readonly { readonly id: string; readonly type: string }[]> =>
-    parseExports(await qmp.execute(queries.exports));
-  const jobs = async (): Promise<readonly string[]> => parseJobs(await qmp.execute(queries.jobs)).map(({ id }) => id);
+  const [exports, jobs] = [exportIds(qmp), jobIds(qmp)];
 
-  const exported = (await exports()).filter(({ id }) => mine(id));
-  for (const { id } of exported) await unlessGone(qmp.execute(removeExport(id)));
-  await untilNone(async () => (await exports()).map(({ id }) => id), mine, clock);
+  const exported = (await exports()).filter(mine);
+  for (const id of exported) await unlessGone(qmp.execute(removeExport(id)));
+  await untilNone(exports, mine, clock);
   await stopUnusedNbd(qmp, exported.length > 0, socket);
 
   for (const id of (await jobs()).filter(mine)) await unlessGone(qmp.execute(cancelJob(id)));
@@ -103,19 +99,5 @@ async function unlessGone(work: Promise<unknown>): Promise<void> {
   } catch (error) {
     // It ended by itself in between; whether it is really gone is looked at afterwards.
     if (!(error instanceof QmpRefusal)) throw error;
-  }
-}
-
-async function untilNone(
-  ask: () => Promise<readonly string[]>,
-  mine: (id: string) => boolean,
-  clock: Clock,
-): Promise<void> {
-  const end = clock.monoMs() + cancelMs;
-  for (;;) {
-    const left = (await ask()).filter(mine);
-    if (left.length === 0) return;
-    if (clock.monoMs() > end) throw new Error(`${left.join(', ')} did not end within ${cancelMs} ms`);
-    await clock.sleep(pollMs);
   }
 }

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { codeOf, StillpointError } from '../../../model/errors.ts';
 import type { SnapshotRef, Volume } from '../../../model/storage.ts';
+import { isWithin } from '../../../platform/files.ts';
 import { detailOf, refIn } from '../../../platform/snapshot-place.ts';
 import type { CutDisk } from './commands.ts';
 
@@ -45,6 +46,13 @@ export function qemuVolume(qmp: string, directory: string, holds: readonly strin
 /** What `qemuVolume` put into the volume, also when it went through a journal in between. */
 export function shapeOf(volume: Volume): Shape {
   return JSON.parse(detailOf(volume, 'shape')) as Shape;
+}
+
+/** Which of the file systems holds a path: one may be mounted inside another. */
+export function placeOf(original: string, { fileSystems }: Shape): FileSystemPlace | undefined {
+  return fileSystems
+    .filter(({ mountPoint }) => isWithin(original, mountPoint))
+    .toSorted((a, b) => b.mountPoint.length - a.mountPoint.length)[0];
 }
 
 export function refOf(volume: Volume, label: string): SnapshotRef {
