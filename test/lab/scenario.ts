@@ -18,7 +18,7 @@ export interface Scenario {
   readonly name: string;
   /** One line for people: what is proved. */
   readonly about: string;
-  /** In this order `/dev/ubda`, `/dev/ubdb`...; at most 16. Sparse files, so that size costs nothing. */
+  /** In this order `/dev/ubda`, `/dev/ubdb`...; at most 15. Sparse files, so that size costs nothing. */
   readonly disks: readonly Disk[];
   readonly memMiB: number;
   /** For each boot. */

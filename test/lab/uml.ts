@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url';
 import { messageOf } from '../../src/model/errors.ts';
 import { systemClock, within } from '../../src/platform/clock.ts';
 import { systemExec } from '../../src/platform/exec.ts';
+import { programImage } from './program.ts';
 import type { JobParameters, Json } from './scenario.ts';
 
 export interface Disk {
@@ -109,9 +110,11 @@ function mountedNoexec(directory: string): boolean {
 
 /** Makes the disks. Disposing removes everything, unless `keep`. */
 export async function openMachine(options: MachineOptions): Promise<Machine> {
-  if (options.disks.length > 16) throw new Error('User-Mode Linux has 16 disks at most');
+  if (options.disks.length > 15) throw new Error('15 disks at most: User-Mode Linux has 16, and one is the program');
   const total = options.disks.reduce((sum, disk) => sum + disk.bytes, 0);
-  const directory = await mkdtemp(join(placeFor(total), 'sp-lab-'));
+  const place = placeFor(total);
+  const program = await programImage(place);
+  const directory = await mkdtemp(join(place, 'sp-lab-'));
   const share = join(directory, 'share');
   for (const each of ['share', 'uml', 'tmp']) await mkdir(join(directory, each));
   const images: string[] = [];
@@ -132,8 +135,9 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     `uml_dir=${directory}/uml`,
     'umid=guest',
     `LAB_SHARE=${share}`,
-    `LAB_PROJECT=${root}`,
     ...images.map((image, index) => `ubd${String.fromCodePoint(97 + index)}=${image}`),
+    // Read-only, so several guests may have it at once.
+    `ubdpr=${program}`,
     'con=null',
     'ssl=null',
     ...extra,

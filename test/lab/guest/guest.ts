@@ -7,7 +7,7 @@ import { systemExec, type CommandResult } from '../../../src/platform/exec.ts';
 
 /** Where the host's directory of this machine is. */
 export const share = '/run/lab/share';
-/** The clone, read-only. */
+/** The clone as an image, read-only. */
 export const project = '/run/lab/project';
 export const node = join(project, 'node_modules/.bin/node');
 
@@ -40,12 +40,18 @@ export interface Guest {
 
 const defaultMs = 60_000;
 
+/** Of every command. LVM warns of every descriptor that Node left open; Node starts twice as fast with its cache. */
+export const environment: Readonly<Record<string, string>> = Object.fromEntries(
+  ['LVM_SUPPRESS_FD_WARNINGS', 'NODE_COMPILE_CACHE', 'NODE_COMPILE_CACHE_PORTABLE', 'NODE_OPTIONS', 'HOME'].map(
+    (name) => [name, process.env[name] ?? ''],
+  ),
+);
+
 async function run(argv: Argv, options: CommandOptions = {}): Promise<CommandResult> {
   const done = await systemExec.run({
     argv,
     timeoutMs: options.timeoutMs ?? defaultMs,
-    // LVM warns of every descriptor that Node left open, and finds its configuration where init put it.
-    env: { LVM_SUPPRESS_FD_WARNINGS: '1', HOME: '/root', ...options.env },
+    env: { ...environment, ...options.env },
     ...(options.stdin === undefined ? {} : { stdin: options.stdin }),
   });
   const said = done.exitCode === 0 ? '' : ` -> ${done.exitCode ?? done.killedBy} ${done.stderr.trim().slice(-2000)}`;
