@@ -26,6 +26,7 @@ import { repoCheckCommand, repoInitCommand, repoStatsCommand } from './repo.ts';
 import { JsonReporter, TextReporter } from './reporter.ts';
 import { restoreCommand } from './restore.ts';
 import { showCommand } from './show.ts';
+import { stackCommand } from './stack.ts';
 
 export interface Surroundings {
   readonly stdout: NodeJS.WriteStream;
@@ -259,6 +260,12 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     .addOption(methodOption())
     .addOption(levelOption())
     .option('--drill', 'drill the point at once');
+  add(
+    program,
+    'stack <path>',
+    'what lies below a path, down to its disks, and what is wrong with it',
+    (context, path) => stackCommand(context, given(path)),
+  );
   add(program, 'points [workload]', 'list restore points', (context, name) => pointsCommand(context, name));
   add<{ svg?: string }>(
     program,

@@ -82,7 +82,10 @@ export async function gather(exec: Exec, devices: readonly string[], signal: Abo
   const roots = await asker.blocksOf(devices);
   if (typeof roots === 'string') return roots;
   await asker.lookBelow(roots);
-  return await asker.facts(roots);
+  const facts = await asker.facts(roots);
+  // What a cancelled command did not answer must not pass for an answer.
+  signal.throwIfAborted();
+  return facts;
 }
 
 class Asker {
@@ -94,7 +97,9 @@ class Asker {
   readonly #arrays = new Map<string, ArrayState>();
   readonly #groups = new Map<string, Group | string>();
   readonly #physical = new Map<string, Block>();
+  readonly #programs = new Map<string, boolean>();
   #chassis: string | undefined;
+  #states: Promise<string | undefined> | undefined;
 
   constructor(exec: Exec, signal: AbortSignal) {
     this.#exec = exec;
@@ -158,7 +163,7 @@ class Asker {
     const arrays = fresh.filter(({ type }) => isArray(type));
     const membersOf = (array: Block): readonly string[] => array.below.map(({ kernelName }) => kernelName);
     const files = [
-      chassisFile,
+      ...(this.#blocks.size === fresh.length ? [chassisFile] : []),
       ...fresh.filter(({ kernelName }) => kernelName.startsWith('dm-')).flatMap(({ number }) => mapperFiles(number)),
       ...fresh.filter(({ type }) => type === 'loop').map(({ number }) => loopFile(number)),
       ...arrays.flatMap((array) => arrayFiles(array.number, membersOf(array))),
@@ -195,7 +200,7 @@ class Asker {
 
   async #group(name: string): Promise<Group | string> {
     // LVM's tools read devices to find physical volumes, and a read of a suspended one blocks for as long as that lasts.
-    const suspended = await this.#suspended();
+    const suspended = await (this.#states ??= this.#suspended());
     if (suspended !== undefined) return suspended;
     const [volumes, group, physical] = await Promise.all([
       this.#ask(logicalVolumes(name)),
@@ -241,7 +246,7 @@ class Asker {
   }
 
   async #signatures(): Promise<Facts['signatures']> {
-    const suspended = await this.#suspended();
+    const suspended = await (this.#states ??= this.#suspended());
     if (suspended !== undefined) return suspended;
     const result = await this.#run(signatures());
     if (typeof result === 'string') return result;
@@ -277,7 +282,9 @@ class Asker {
 
   async #run(argv: Argv): Promise<CommandResult | string> {
     const [program] = argv;
-    if ((await this.#exec.which(program)) === undefined) return `the program ${program} is missing`;
+    const there = this.#programs.get(program) ?? (await this.#exec.which(program)) !== undefined;
+    this.#programs.set(program, there);
+    if (!there) return `the program ${program} is missing`;
     const command: Command = { argv, timeoutMs, signal: this.#signal, env: { LVM_SUPPRESS_FD_WARNINGS: '1' } };
     return await this.#exec.run(command);
   }

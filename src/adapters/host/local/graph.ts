@@ -91,7 +91,7 @@ class Builder {
           : this.#device(block);
     if (this.#visited.has(block.number)) return node.id;
     this.#visited.add(block.number);
-    if (mapper !== undefined) this.#mapperHealth(node, block, mapper);
+    if (mapper !== undefined) this.#mapperHealth(node, mapper);
     if (block.suspended)
       node.findings.push(error('device-mapper', `${block.path} is suspended: all writes to it wait`));
     this.#clones(node, block);
@@ -214,7 +214,7 @@ class Builder {
     });
   }
 
-  #mapperHealth(node: Node, block: Block, mapper: Mapper): void {
+  #mapperHealth(node: Node, mapper: Mapper): void {
     const { status, asRoot } = this.#facts;
     const grave = node.type === 'thin-pool' && asRoot;
     // What is only mapped to other places has no health of its own.
@@ -225,7 +225,7 @@ class Builder {
       const targets = status.get(mapper.name);
       if (targets === undefined) {
         node.findings.push(unasked('device-mapper', node.name, `dmsetup does not show ${mapper.name}`, grave));
-      } else node.findings.push(...mapperFindings(block.path, targets));
+      } else node.findings.push(...mapperFindings(node.name, targets));
     }
   }
 

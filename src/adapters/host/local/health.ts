@@ -30,7 +30,9 @@ export function arrayFindings(name: string, array: ArrayState): readonly Finding
   if (state === undefined) findings.push(unasked('md', name, 'the kernel shows no array_state', true));
   else if (brokenStates.has(state)) findings.push(error('md', `${name} is ${state}`));
   if (degraded !== undefined && degraded > 0) {
-    findings.push(error('md', `${name} is degraded: ${degraded} of its ${array.disks ?? 'unknown'} members lack`));
+    findings.push(
+      error('md', `${name} is degraded: ${degraded} of its ${array.disks ?? 'unknown'} members are missing`),
+    );
   }
   if (action !== undefined && !quietActions.has(action)) {
     findings.push(error('md', `${name} writes to its members: ${action} is under way`));
@@ -140,8 +142,10 @@ type Words = readonly string[];
 const targetFindings: Readonly<Record<string, (name: string, words: Words) => readonly Finding[]>> = {
   error: (name) => [error('device-mapper', `a part of ${name} is replaced by errors: its disk is missing`)],
 
-  snapshot: (name, [state = '']) =>
-    /^\d+\/\d+$/.test(state) ? [] : [error('device-mapper', `the snapshot ${name} is ${state.toLowerCase()}`)],
+  snapshot: (name, words) =>
+    /^\d+\/\d+ /.test(`${words.join(' ')} `)
+      ? []
+      : [error('device-mapper', `the snapshot ${name} is no longer good: ${words.join(' ')}`)],
 
   thin: (name, [first]) => (first === 'Fail' ? [error('thin-pool', `the thin pool of ${name} has failed`)] : []),
 

@@ -113,7 +113,9 @@ describe('the local host', () => {
 
     const again = await run('losetup', '-f', '--show', at('two'));
     stack.defer(async () => void (await run('losetup', '-d', again)));
-    const beside = findingsOf(await host.stackOf(at('pair'), signal)).filter(({ check }) => check === 'clone');
+    const beside = findingsOf(await localHost(systemExec).stackOf(at('pair'), signal)).filter(
+      ({ check }) => check === 'clone',
+    );
     assert.deepEqual(beside, [
       { severity: 'error', check: 'clone', said: `${two} and ${again} both write to ${at('two')}` },
     ]);

@@ -2,20 +2,22 @@ import { statfs } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import type { StorageStack } from '../../../model/storage.ts';
+import { systemClock } from '../../../platform/clock.ts';
 import type { Exec } from '../../../platform/exec.ts';
 import { pathExists } from '../../../platform/files.ts';
 import type { Host } from '../../../ports/host.ts';
-import { Survey } from './survey.ts';
+import { Recent, Survey } from './survey.ts';
 
 /** The machine that this process runs on. */
 export function localHost(exec: Exec): Host {
+  const recent = new Recent(systemClock);
   return {
     name: hostname(),
     exec,
 
     pathHere: (path) => Promise.resolve(path),
 
-    stackOf: (path, signal): Promise<StorageStack> => new Survey(exec, signal).stackOf(path),
+    stackOf: (path, signal): Promise<StorageStack> => new Survey(exec, recent, signal).stackOf(path),
 
     async freeBytes(path) {
       let existing = path;

@@ -3,10 +3,11 @@ import { basename, dirname, join } from 'node:path';
 import { codeOf, messageOf, StillpointError } from '../../../model/errors.ts';
 import type { Finding } from '../../../model/point.ts';
 import type { StorageLayer, StorageStack } from '../../../model/storage.ts';
+import type { Clock } from '../../../platform/clock.ts';
 import type { Exec } from '../../../platform/exec.ts';
 import { isWithin } from '../../../platform/files.ts';
 import { findMount, listDirectory, listMounts, readBelow } from './commands.ts';
-import { gather } from './facts.ts';
+import { gather, type Facts } from './facts.ts';
 import { layersOfFacts } from './graph.ts';
 import { btrfsFindings, warning } from './health.ts';
 import { mountOption, overlayDirectories, parseFindmnt, parseTargets, type Mount } from './parse.ts';
@@ -20,6 +21,41 @@ const subvolumeRootInode = 256;
 /** File systems on files on file systems: nobody stacks more, and a loop that the kernel hides from us ends here. */
 const deepest = 8;
 
+/** Health may change at any moment after it was asked, so that this adds little; but no run may take the answers of the one before. */
+const freshMs = 3000;
+
+/**
+ * What is known of devices, for the next question within a few seconds: every provider asks for every path, mostly on the same devices,
+ * and each answer takes a dozen commands.
+ */
+export class Recent {
+  readonly #clock: Pick<Clock, 'monoMs'>;
+  readonly #answers = new Map<string, { readonly facts: Promise<Facts | string>; endedMs: number }>();
+
+  constructor(clock: Pick<Clock, 'monoMs'>) {
+    this.#clock = clock;
+  }
+
+  /** `key` tells file systems apart that come to the same devices one after the other. */
+  async facts(key: string, ask: () => Promise<Facts | string>): Promise<Facts | string> {
+    const now = this.#clock.monoMs();
+    for (const [each, { endedMs }] of this.#answers) if (now - endedMs > freshMs) this.#answers.delete(each);
+    const known = this.#answers.get(key);
+    // Whoever asked first may have been cancelled; that is not this one's failure.
+    if (known !== undefined) return await known.facts.catch(ask);
+    const answer = { facts: ask(), endedMs: Number.POSITIVE_INFINITY };
+    this.#answers.set(key, answer);
+    try {
+      return await answer.facts;
+    } catch (error) {
+      this.#answers.delete(key);
+      throw error;
+    } finally {
+      answer.endedMs = this.#clock.monoMs();
+    }
+  }
+}
+
 /** One question for one stack. What several of its layers lie on is asked once. */
 export class Survey {
   readonly #exec: Exec;
@@ -27,8 +63,11 @@ export class Survey {
   /** By the directory that a file lies in. */
   readonly #known = new Map<string, Promise<StorageLayer>>();
 
-  constructor(exec: Exec, signal: AbortSignal) {
+  readonly #recent: Recent;
+
+  constructor(exec: Exec, recent: Recent, signal: AbortSignal) {
     this.#exec = exec;
+    this.#recent = recent;
     this.#signal = signal;
   }
 
@@ -93,9 +132,9 @@ export class Survey {
     });
     if (mount.fileSystem === 'overlay') return await this.#overlay(mount, depth, layer);
     if (!mount.source.startsWith('/dev/')) return layer([otherLayer(mount.source, {})]);
-    if (mount.fileSystem !== 'btrfs') return layer(await this.#deviceLayers([mount.source], depth));
+    if (mount.fileSystem !== 'btrfs') return layer(await this.#deviceLayers([mount.source], mount.uuid, depth));
     const { devices, findings } = await this.#btrfsDevices(mount);
-    return layer(await this.#deviceLayers(devices, depth), findings);
+    return layer(await this.#deviceLayers(devices, mount.uuid, depth), findings);
   }
 
   /** What is written lies on the upper directory's file system; the lower ones are only read. */
@@ -146,8 +185,14 @@ export class Survey {
     return { devices: [mount.source, ...others.map((name) => join('/dev', name))], findings };
   }
 
-  async #deviceLayers(devices: readonly string[], depth: number): Promise<readonly StorageLayer[]> {
-    const facts = await gather(this.#exec, devices, this.#signal);
+  async #deviceLayers(
+    devices: readonly string[],
+    uuid: string | null,
+    depth: number,
+  ): Promise<readonly StorageLayer[]> {
+    const facts = await this.#recent.facts([uuid ?? '', ...devices].join(' '), () =>
+      gather(this.#exec, devices, this.#signal),
+    );
     // A container sees the mount but often not the device below it; the file system above can be cut all the same.
     if (typeof facts === 'string') return devices.map((device) => otherLayer(device, { lsblk: facts }));
     const files = new Map<string, StorageLayer>();
