@@ -26,3 +26,8 @@ export function snapshot(subvolume: string, at: string): Argv {
 export function remove(at: string): Argv {
   return ['btrfs', 'subvolume', 'delete', at];
 }
+
+/** What changed from one read-only snapshot to another, without the data, as a stream into a new file. */
+export function sendChanges(base: string, now: string, file: string): Argv {
+  return ['btrfs', 'send', '--no-data', '-q', '-p', base, '-f', file, now];
+}

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { parseDirtyBytes, parseList, parseShow } from './parse.ts';
+import { parseDirtyBytes, parseList, parseShow, parseSnapshot } from './parse.ts';
 
 const transcripts = join(import.meta.dirname, '../../../../test/transcripts');
 const transcript = (name: string): string => readFileSync(join(transcripts, name), 'utf8');
@@ -16,6 +16,20 @@ describe('btrfs output', () => {
   it('shows where a subvolume lies in its file system', () => {
     assert.equal(parseShow(transcript('btrfs-6.2-subvolume-show.txt')), 'db');
     assert.equal(parseShow(transcript('btrfs-6.2-subvolume-show-top.txt')), '');
+  });
+
+  it('tells whose snapshot it is, and whether it may be written to', () => {
+    assert.deepEqual(parseSnapshot(transcript('btrfs-6.2-subvolume-show-snapshot.txt')), {
+      uuid: '2441544a-6463-9849-93a1-6951d05b5679',
+      parent: '3364e433-ab68-8a46-979e-a009feedf5ec',
+      readonly: true,
+    });
+    assert.deepEqual(parseSnapshot(transcript('btrfs-6.2-subvolume-show.txt')), {
+      uuid: 'e88e562f-e0c6-2449-8fb5-e2ce7b7ceaa3',
+      parent: undefined,
+      readonly: false,
+    });
+    assert.throws(() => parseSnapshot('db\n\tUUID: \t1\n'), { code: 'command-failed', message: /no Parent UUID/ });
   });
 
   it('takes nothing for granted', () => {

@@ -21,6 +21,22 @@ export function parseShow(output: string): string {
   return first.replace(/^\//, '');
 }
 
+/** `btrfs subvolume show` of a snapshot: whose it is, and whether it may be written to. `parent`: of a subvolume that is no snapshot, absent. */
+export function parseSnapshot(output: string): {
+  readonly uuid: string;
+  readonly parent: string | undefined;
+  readonly readonly: boolean;
+} {
+  const value = (key: string): string =>
+    new RegExp(`^\\t${key}:[ \\t]*(.*)$`, 'm').exec(output)?.[1] ?? fail('btrfs subvolume show', `no ${key}`);
+  const parent = value('Parent UUID');
+  return {
+    uuid: value('UUID'),
+    parent: parent === '-' ? undefined : parent,
+    readonly: value('Flags').split(/[ ,]+/).includes('readonly'),
+  };
+}
+
 /** `Dirty:` and `Writeback:` of /proc/meminfo, in bytes. Zero when the kernel does not say. */
 export function parseDirtyBytes(meminfo: string): number {
   let bytes = 0;

@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, it } from 'node:test';
+import { after, describe, it } from 'node:test';
+import { changedBlocksUnderLoad } from '../../../../test/contract/changed-blocks.ts';
 import { snapshotProviderContract } from '../../../../test/contract/snapshot-provider.ts';
 import { loopVolume } from '../../../../test/doubles/loop-volume.ts';
 import { realPlatform } from '../../../../test/doubles/platform.ts';
@@ -11,7 +12,9 @@ import { systemExec } from '../../../platform/exec.ts';
 import { btrfs } from './provider.ts';
 
 const signal = new AbortController().signal;
-const platform = realPlatform('/nonexistent');
+const stateDirectory = await mkdtemp(join(tmpdir(), 'stillpoint-state-'));
+after(() => rm(stateDirectory, { recursive: true }));
+const platform = realPlatform(stateDirectory);
 const timeoutMs = 30_000;
 
 function directoryPath(path: string, more: Partial<RequiredPath> = {}): RequiredPath {
@@ -39,6 +42,18 @@ snapshotProviderContract('btrfs, plain directories of the top subvolume', async 
   if ('skip' in volume) return volume;
   return {
     directory: volume.mountPoint,
+    create: () => btrfs.create({}, platform),
+    atomicity: 'one-instant',
+    dispose: () => volume[Symbol.asyncDispose](),
+  };
+});
+
+changedBlocksUnderLoad('btrfs', async () => {
+  const volume = await loopVolume('btrfs', { bytes: 1024 * 1024 * 1024 });
+  if ('skip' in volume) return volume;
+  return {
+    directory: volume.mountPoint,
+    makeData: subvolume,
     create: () => btrfs.create({}, platform),
     atomicity: 'one-instant',
     dispose: () => volume[Symbol.asyncDispose](),

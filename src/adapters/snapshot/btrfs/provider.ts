@@ -11,6 +11,7 @@ import { isWithin, mountPointsBelow, pathExists } from '../../../platform/files.
 import { assertOwn, detailOf, refIn, refsIn, snapshotDirectoryName } from '../../../platform/snapshot-place.ts';
 import type { Platform, SnapshotModule } from '../../../ports/module.ts';
 import type { SnapshotProvider } from '../../../ports/snapshot-provider.ts';
+import { changesOf } from './changes.ts';
 import { listNested, remove, show, snapshot, sync } from './commands.ts';
 import { config, type Config } from './config.ts';
 import { parseDirtyBytes, parseList, parseShow } from './parse.ts';
@@ -224,6 +225,7 @@ class Btrfs implements SnapshotProvider {
         const found = lstatSync(copy, { bigint: true, throwIfNoEntry: false });
         return found === undefined || found.ino === placeholderInode ? undefined : copy;
       },
+      changedSince: (base, signal) => changesOf(this.#platform, ref, root, base, signal),
       async [Symbol.asyncDispose]() {
         // Readable where it lies: nothing was opened.
       },
