@@ -24,7 +24,7 @@ const snapshot = 'stillpoint-20260102-030405-000001-0123456789';
 
 describe('lvs', () => {
   it('reads a thin volume, its pool and its snapshot', () => {
-    const file = 'lvs-2.03.16-snapshots.json';
+    const file = 'lvm-2.03.16-lvs-snapshots.json';
     const [thin, pool, cut] = [named(file, 't1'), named(file, 'pool'), named(file, snapshot)];
     assert.deepEqual(thin.segmentTypes, ['thin']);
     assert.equal(thin.poolUuid, pool.uuid);
@@ -42,7 +42,7 @@ describe('lvs', () => {
   });
 
   it('reads an ordinary volume, its snapshot, and what the group has left', () => {
-    const file = 'lvs-2.03.16-snapshots.json';
+    const file = 'lvm-2.03.16-lvs-snapshots.json';
     const [thick, cut] = [named(file, 'd1'), named(file, `${snapshot}ff`)];
     assert.deepEqual([thick.thinId, thick.tags, thick.originUuid, thick.segmentTypes], [undefined, [], '', ['linear']]);
     assert.equal(thick.extentBytes, 4_194_304);
@@ -53,15 +53,15 @@ describe('lvs', () => {
   });
 
   it('sees a snapshot that ran over, one that was half made, and a pool that fills up', () => {
-    const over = named('lvs-2.03.16-overflow.json', `${snapshot}ff`);
+    const over = named('lvm-2.03.16-lvs-overflow.json', `${snapshot}ff`);
     assert.deepEqual([over.invalid, over.snapshotPercent, over.attr[4]], [true, 100, 'I']);
-    const half = named('lvs-2.03.16-half-made.json', 'stillpoint-20260102-030405-000002-0123456789');
+    const half = named('lvm-2.03.16-lvs-half-made.json', 'stillpoint-20260102-030405-000002-0123456789');
     assert.deepEqual([half.originUuid, half.attr.slice(0, 5), half.tags[0]], ['', '-wi-i', 'stillpoint']);
-    assert.equal(named('lvs-2.03.16-pool-full.json', 'pool').dataPercent, 72.95);
+    assert.equal(named('lvm-2.03.16-lvs-pool-full.json', 'pool').dataPercent, 72.95);
   });
 
   it('joins the parts of a volume', () => {
-    const read = JSON.parse(transcript('lvs-2.03.16-snapshots.json')) as {
+    const read = JSON.parse(transcript('lvm-2.03.16-lvs-snapshots.json')) as {
       report: { lv: Record<string, string>[] }[];
     };
     const parts = read.report[0]?.lv ?? [];
@@ -76,7 +76,7 @@ describe('lvs', () => {
 
   it('takes nothing for granted', () => {
     const line = (change: object): string => {
-      const read = JSON.parse(transcript('lvs-2.03.16-snapshots.json')) as { report: { lv: object[] }[] };
+      const read = JSON.parse(transcript('lvm-2.03.16-lvs-snapshots.json')) as { report: { lv: object[] }[] };
       return JSON.stringify({ report: [{ lv: [{ ...read.report[0]?.lv[0], ...change }] }] });
     };
     assert.equal(parseVolumes(line({})).length, 1);

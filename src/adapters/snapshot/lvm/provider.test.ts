@@ -17,7 +17,7 @@ import { lvmThick, lvmThin } from './provider.ts';
  */
 const transcripts = join(import.meta.dirname, '../../../../test/transcripts');
 const transcript = (name: string): string => readFileSync(join(transcripts, name), 'utf8');
-const snapshots = transcript('lvs-2.03.16-snapshots.json');
+const snapshots = transcript('lvm-2.03.16-lvs-snapshots.json');
 const signal = new AbortController().signal;
 const root = process.geteuid?.() === 0;
 
