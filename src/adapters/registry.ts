@@ -22,6 +22,7 @@ import { kubernetes } from './host/kubernetes/host.ts';
 import { ssh } from './host/ssh/host.ts';
 import { btrfs } from './snapshot/btrfs/provider.ts';
 import { copy } from './snapshot/copy/provider.ts';
+import { dmThin } from './snapshot/dm-thin/provider.ts';
 import { lvmThick, lvmThin } from './snapshot/lvm/provider.ts';
 import { qemu } from './snapshot/qemu/provider.ts';
 import { reflink } from './snapshot/reflink/provider.ts';
@@ -129,6 +130,7 @@ export function platformAt(
 export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
   snapshotProvider(btrfs),
   snapshotProvider(zfs),
+  snapshotProvider(dmThin),
   snapshotProvider(lvmThin),
   snapshotProvider(reflink),
   snapshotProvider(lvmThick),
