@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
 import { systemExec, type Command, type CommandResult, type Exec } from './exec.ts';
 import { tryLock } from './process-lock.ts';
-import { thinDelta } from './thin-delta.ts';
+import { releaseDeadHolds, thinDelta } from './thin-delta.ts';
 
 /** On a pool that is played here, with recorded output; the real one is asked in test/lab/scenarios/lvm.ts. */
 const transcripts = join(import.meta.dirname, '../../test/transcripts');
@@ -62,7 +62,7 @@ async function stateDirectory(t: TestContext): Promise<string> {
 }
 
 function request(thin: Pool, state: string, signal = new AbortController().signal) {
-  return { exec: thin.exec, stateDirectory: state, pool, base: 2, newer: 3, signal };
+  return { exec: thin.exec, stateDirectory: state, pool, base: 2, newer: 3, signal, patienceMs: 0 };
 }
 
 const note = (state: string): string => join(state, `thin-pool-${pool}.held`);
@@ -104,6 +104,41 @@ describe('thinDelta', () => {
       assert.equal((await thinDelta(request(thin, state))).changed.length, 5);
       assert.equal(thin.held, false);
     }
+  });
+
+  it('lets go what dead runs of ours held also without a new question, and nothing else', async (t) => {
+    const [thin, state] = [new Pool(), await stateDirectory(t)];
+    thin.held = true;
+    const letGo = async (): Promise<boolean> => {
+      await releaseDeadHolds({ exec: thin.exec, stateDirectory: state });
+      return !thin.held;
+    };
+    await releaseDeadHolds({ exec: thin.exec, stateDirectory: join(state, 'none') });
+    assert.equal(await letGo(), false);
+    await writeFile(note(state), '106');
+    const lock = tryLock(join(state, `thin-pool-${pool}.lock`));
+    assert.equal(await letGo(), false, 'its holder lives');
+    lock?.release();
+    assert.equal(await letGo(), true);
+    assert.deepEqual(
+      (await readdir(state)).filter((name) => name.endsWith('.held')),
+      [],
+    );
+    thin.held = true;
+    await writeFile(note(state), '99');
+    assert.equal(await letGo(), false, 'another block than was noted');
+  });
+
+  it("waits a little for somebody else's reader", async (t) => {
+    const [thin, state] = [new Pool(), await stateDirectory(t)];
+    thin.held = true;
+    let looks = 0;
+    thin.fault = (argv) => {
+      if (argv[1] === 'status' && ++looks === 3) thin.held = false;
+      return undefined;
+    };
+    assert.equal((await thinDelta({ ...request(thin, state), patienceMs: 5000 })).changed.length, 5);
+    assert.equal(thin.held, false);
   });
 
   it('does not release what somebody else took in the last moment', async (t) => {

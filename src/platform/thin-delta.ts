@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf, StillpointError } from '../model/errors.ts';
 import { systemClock } from './clock.ts';
@@ -18,7 +18,11 @@ export interface ThinDeltaRequest {
   readonly base: number;
   readonly newer: number;
   readonly signal: AbortSignal;
+  /** How long to wait for somebody else's reader of the metadata. Default 5 s: most take a fraction of one. */
+  readonly patienceMs?: number;
 }
+
+type Pool = Pick<ThinDeltaRequest, 'exec' | 'pool'>;
 
 const askMs = 15_000;
 /** A pool of many terabytes has gigabytes of metadata to compare. */
@@ -26,6 +30,7 @@ const deltaMs = 10 * 60_000;
 const deltaBytes = 512 * 1024 * 1024;
 const waitMs = 60_000;
 const pauseMs = 200;
+const defaultPatienceMs = 5_000;
 
 /**
  * Where two volumes of a thin pool differ, from the pool's metadata: no data is read. A pool can hold its metadata for one reader at a
@@ -35,11 +40,10 @@ const pauseMs = 200;
 export async function thinDelta(request: ThinDeltaRequest): Promise<ThinDelta> {
   const { stateDirectory, pool, base, newer, signal } = request;
   await mkdir(stateDirectory, { recursive: true, mode: 0o700 });
-  const place = join(stateDirectory, `thin-pool-${pool.replaceAll(/[^\w.-]/g, '_')}`);
-  const lock = await lockPool(`${place}.lock`, pool, signal);
+  const lock = await lockPool(fileOf(stateDirectory, pool, 'lock'), pool, signal);
   try {
     const metadata = await metadataOf(request);
-    return await holding(request, `${place}.held`, async () => {
+    return await holding(request, fileOf(stateDirectory, pool, 'held'), async () => {
       const argv = ['thin_delta', '-m', '--snap1', String(base), '--snap2', String(newer), metadata] as const;
       const output = await request.exec.check({ argv, timeoutMs: deltaMs, maxOutputBytes: deltaBytes, signal });
       return parseThinDelta(output.stdout, base, newer);
@@ -47,6 +51,42 @@ export async function thinDelta(request: ThinDeltaRequest): Promise<ThinDelta> {
   } finally {
     lock.release();
   }
+}
+
+/**
+ * Lets go what dead runs of ours still hold, of any pool: their notes say so. What a living process of ours holds stays. Throws what
+ * dmsetup says.
+ */
+export async function releaseDeadHolds(request: Pick<ThinDeltaRequest, 'exec' | 'stateDirectory'>): Promise<void> {
+  const { exec, stateDirectory } = request;
+  for (const entry of await entriesOf(stateDirectory)) {
+    const [, encoded] = /^thin-pool-(.+)\.held$/.exec(entry) ?? [];
+    if (encoded === undefined) continue;
+    const pool = decodeURIComponent(encoded);
+    const lock = tryLock(fileOf(stateDirectory, pool, 'lock'));
+    if (lock === undefined) continue;
+    try {
+      const note = join(stateDirectory, entry);
+      const held = await heldRoot({ exec, pool });
+      if (held !== undefined && (await isNoted(note, held))) await release({ exec, pool });
+      await rm(note, { force: true });
+    } finally {
+      lock.release();
+    }
+  }
+}
+
+async function entriesOf(directory: string): Promise<readonly string[]> {
+  try {
+    return await readdir(directory);
+  } catch (error) {
+    if (codeOf(error) === 'ENOENT') return [];
+    throw error;
+  }
+}
+
+function fileOf(stateDirectory: string, pool: string, what: 'lock' | 'held'): string {
+  return join(stateDirectory, `thin-pool-${encodeURIComponent(pool)}.${what}`);
 }
 
 async function lockPool(file: string, pool: string, signal: AbortSignal): Promise<ProcessLock> {
@@ -66,12 +106,7 @@ function inUse(pool: string): StillpointError {
 
 /** Runs `work` while the pool's metadata is held. A note says so before, for whoever comes after a crash. */
 async function holding<T>(request: ThinDeltaRequest, note: string, work: () => Promise<T>): Promise<T> {
-  const held = await heldRoot(request);
-  if (held !== undefined) {
-    // Only what we noted is ours to release: a backup tool of somebody else may be reading.
-    if (!(await isNoted(note, held))) throw inUse(request.pool);
-    await release(request);
-  }
+  await waitUntilFree(request, note);
   await writeDurably(note, '');
   await reserve(request, note);
   try {
@@ -81,6 +116,18 @@ async function holding<T>(request: ThinDeltaRequest, note: string, work: () => P
     // Takes no cancellation: what stays held makes the pool's metadata grow with every write.
     await release(request);
     await rm(note, { force: true });
+  }
+}
+
+/** Only what we noted is ours to release: a backup tool of somebody else may be reading. */
+async function waitUntilFree(request: ThinDeltaRequest, note: string): Promise<void> {
+  const patienceMs = request.patienceMs ?? defaultPatienceMs;
+  for (let waited = 0; ; waited += pauseMs) {
+    const held = await heldRoot(request);
+    if (held === undefined) return;
+    if (await isNoted(note, held)) return await release(request);
+    if (waited >= patienceMs) throw inUse(request.pool);
+    await systemClock.sleep(pauseMs, request.signal);
   }
 }
 
@@ -106,12 +153,12 @@ async function isNoted(note: string, held: string): Promise<boolean> {
   }
 }
 
-async function heldRoot({ exec, pool }: ThinDeltaRequest): Promise<string | undefined> {
+async function heldRoot({ exec, pool }: Pool): Promise<string | undefined> {
   const status = await exec.check({ argv: ['dmsetup', 'status', pool], timeoutMs: askMs });
   return parsePoolStatus(status.stdout).heldRoot;
 }
 
-async function release({ exec, pool }: ThinDeltaRequest): Promise<void> {
+async function release({ exec, pool }: Pool): Promise<void> {
   await exec.check({ argv: ['dmsetup', 'message', pool, '0', 'release_metadata_snap'], timeoutMs: askMs });
 }
 

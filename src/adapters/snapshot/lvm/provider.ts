@@ -5,6 +5,7 @@ import type { RequiredPath, SnapshotRef, Volume } from '../../../model/storage.t
 import { closeBlockClone } from '../../../platform/block-clone.ts';
 import { pathExists } from '../../../platform/files.ts';
 import { assertOwn, detailOf } from '../../../platform/snapshot-place.ts';
+import { releaseDeadHolds } from '../../../platform/thin-delta.ts';
 import type { Platform, SnapshotModule } from '../../../ports/module.ts';
 import type { SnapshotProvider } from '../../../ports/snapshot-provider.ts';
 import { createSnapshot, remove, syncFileSystem } from './commands.ts';
@@ -163,6 +164,8 @@ class Lvm implements SnapshotProvider {
     assertOwn(ref);
     const { exec, stateDirectory, log } = this.#platform;
     await closeBlockClone({ exec, stateDirectory, name: placeOf(ref).name });
+    // It makes a pool's metadata grow, but is no reason to keep the snapshot.
+    await releaseDeadHolds({ exec, stateDirectory }).catch((error: unknown) => log.warn(messageOf(error)));
     const { volumes, complete, said } = await listed(exec);
     const found = snapshotIn(volumes, ref);
     if (found === undefined) {
