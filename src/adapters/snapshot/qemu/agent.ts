@@ -21,7 +21,8 @@ export class GuestAgent implements Disposable {
   }
 
   static async connect(path: string, clock: Clock, timeoutMs: number = answerMs): Promise<GuestAgent> {
-    const lines = await JsonLines.open(path, 'the guest agent', clock, timeoutMs);
+    // The first line may be the rest of an answer to somebody who went away in the middle of it.
+    const lines = await JsonLines.open(path, 'the guest agent', clock, timeoutMs, 'pass');
     try {
       const agent = new GuestAgent(lines);
       await agent.#synchronize(timeoutMs);

@@ -25,8 +25,11 @@ export class JsonLines implements Disposable {
   #waiters: Waiter[] = [];
   #lost: Error | undefined;
 
-  private constructor(socket: Socket, name: string, clock: Clock) {
+  readonly #odd: 'pass' | 'fail';
+
+  private constructor(socket: Socket, name: string, clock: Clock, odd: 'pass' | 'fail') {
     this.#socket = socket;
+    this.#odd = odd;
     this.#name = name;
     this.#clock = clock;
     socket.on('data', (chunk: Buffer) => this.#take(chunk));
@@ -34,8 +37,17 @@ export class JsonLines implements Disposable {
     socket.on('close', () => this.#lose('was closed by the other side'));
   }
 
-  /** `details.errno` of the error is that of the operating system: ENOENT and ECONNREFUSED mean that nobody listens there. */
-  static async open(path: string, name: string, clock: Clock, timeoutMs: number): Promise<JsonLines> {
+  /**
+   * `details.errno` of the error is that of the operating system: ENOENT and ECONNREFUSED mean that nobody listens there. With `odd: 'pass'`
+   * lines that are no message are passed over.
+   */
+  static async open(
+    path: string,
+    name: string,
+    clock: Clock,
+    timeoutMs: number,
+    odd: 'pass' | 'fail' = 'fail',
+  ): Promise<JsonLines> {
     const socket = connect({ path });
     const connected = Promise.withResolvers<undefined>();
     const stop = clock.after(timeoutMs, () =>
@@ -55,7 +67,7 @@ export class JsonLines implements Disposable {
     );
     try {
       await connected.promise;
-      return new JsonLines(socket, name, clock);
+      return new JsonLines(socket, name, clock, odd);
     } catch (error) {
       socket.destroy();
       throw error;
@@ -115,9 +127,13 @@ export class JsonLines implements Disposable {
     try {
       message = JSON.parse(line);
     } catch {
+      if (this.#odd === 'pass') return;
       return this.#lose(`sent a line that is no JSON: ${line.slice(0, 100)}`);
     }
-    if (typeof message !== 'object' || message === null) return this.#lose('sent something that is no message');
+    if (typeof message !== 'object' || message === null) {
+      if (this.#odd === 'pass') return;
+      return this.#lose('sent something that is no message');
+    }
     const found = message as Message;
     const waiter = this.#waiters.find((one) => one.accept(found));
     if (waiter === undefined) {
