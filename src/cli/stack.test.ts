@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import type { StorageLayer, StorageStack } from '../model/storage.ts';
+import { systemExec } from '../platform/exec.ts';
 import { plain } from './format.ts';
 import { stackDocument, stackLines } from './stack.ts';
 
@@ -44,6 +46,23 @@ describe('stackLines', () => {
       '      └─ LV vg0/pool_tdata',
       '         └─ VG vg0  (see above)',
     ]);
+  });
+});
+
+describe('stillpoint stack', () => {
+  it('needs no configuration, and says when there is no such path', async () => {
+    const stillpoint = (...more: string[]) =>
+      systemExec.run({
+        argv: [process.execPath, join(import.meta.dirname, '../main.ts'), 'stack', '--json', ...more],
+        timeoutMs: 60_000,
+      });
+    const seen = await stillpoint('/proc/self');
+    const document = JSON.parse(seen.stdout) as { readonly schema: string; readonly stack: { readonly top: string } };
+    assert.deepEqual([seen.exitCode, document.schema, document.stack.top], [0, 'stillpoint/1', 'mount:/proc']);
+    const missing = await stillpoint('/no/such/path');
+    assert.equal(missing.exitCode, 5);
+    assert.match(missing.stdout, /"code": "io"/);
+    assert.equal((await stillpoint()).exitCode, 2);
   });
 });
 

@@ -90,13 +90,34 @@ async function build(guest: Guest): Promise<void> {
   await makeFileSystem('ext4', '/dev/vg0/pair', 'pair');
 }
 
+/** An encrypted file system on a partition, and one on a disk with two paths (here two disks, as long as nobody writes to the second). */
+async function buildOthers(guest: Guest): Promise<void> {
+  // One entry of a partition table as DOS knew it: Linux, from 1 MiB, 300 MiB long.
+  const table = Buffer.alloc(512);
+  table.writeUInt8(0x83, 0x1c2);
+  table.writeUInt32LE(2048, 0x1c6);
+  table.writeUInt32LE(300 * 2048, 0x1ca);
+  table.writeUInt16LE(0xaa55, 510);
+  await writeFile(guest.disk(6), table);
+  await guest.check(['blockdev', '--rereadpt', guest.disk(6)]);
+  const key = '00112233445566778899aabbccddeeff'.repeat(2);
+  const crypt = `0 ${300 * 2048} crypt aes-xts-plain64 ${key} 0 ${guest.disk(6)}1 0`;
+  await guest.check(['dmsetup', 'create', 'secret', '--uuid', 'CRYPT-PLAIN-secret', '--table', crypt]);
+  const path = (index: number): string => `round-robin 0 1 1 ${guest.disk(index)} 1`;
+  const paths = `0 ${300 * 2048} multipath 0 0 2 1 ${path(7)} ${path(8)}`;
+  await guest.check(['dmsetup', 'create', 'paths', '--uuid', 'mpath-lab', '--table', paths]);
+  await guest.check(['dmsetup', 'mknodes']);
+  await makeFileSystem('ext4', '/dev/mapper/secret', 'crypt');
+  await makeFileSystem('ext4', '/dev/mapper/paths', 'multipath');
+}
+
 export const scenario: Scenario = {
   name: 'stack',
   about:
     'the storage stack over RAID10, LVM thick, thin and raid1, a file behind a loop device; degraded, full, suspended, moving',
-  disks: ['a', 'b', 'c', 'd', 'e', 'f'].map((name) => ({ name, bytes: 400 * mib })),
+  disks: ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h', 'i'].map((name) => ({ name, bytes: 400 * mib })),
   memMiB: 512,
-  timeoutMs: 240_000,
+  timeoutMs: 400_000,
   async run(guest) {
     const seen: Record<string, Seen> = {};
     await build(guest);
@@ -112,6 +133,11 @@ export const scenario: Scenario = {
     await look('thin', '/mnt/thin');
     await look('pair', '/mnt/pair');
     const left = differences(before, await inventory());
+    await buildOthers(guest);
+    await look('crypt', '/mnt/crypt');
+    await look('multipath', '/mnt/multipath');
+    await guest.check(['dmsetup', 'message', 'paths', '0', `fail_path ${guest.disk(8)}`]);
+    await look('path-failed', '/mnt/multipath');
     const text = await guest.run(['/run/lab/project/bin/stillpoint', 'stack', '/mnt/thin'], { timeoutMs: 60_000 });
     const json = await guest.run(['/run/lab/project/bin/stillpoint', 'stack', '/mnt/thin', '--json'], {
       timeoutMs: 60_000,
@@ -144,7 +170,10 @@ export const scenario: Scenario = {
     await guest.check(['lvcreate', '-y', '-Wn', '-L', '300M', '-n', 'mover', 'vg0', guest.disk(4)]);
     await makeFileSystem('ext4', '/dev/vg0/mover', 'mover');
     await guest.check(['pvmove', '-b', '-n', 'mover', guest.disk(4), guest.disk(5)]);
+    // The copy in one percent of the time, so that it lasts until it was looked at.
+    await writeFile('/sys/module/dm_mirror/parameters/raid1_resync_throttle', '1');
     await look('moving', '/mnt/mover');
+    await writeFile('/sys/module/dm_mirror/parameters/raid1_resync_throttle', '100');
     await guest.run(['pvmove', '--abort']);
 
     // A disk of the array fails, is taken out, and comes back.
@@ -208,6 +237,15 @@ export const scenario: Scenario = {
 
     assert.deepEqual(of('loop').layers.slice(3, 6), ['mount /mnt/thick', 'filesystem xfs', 'lv vg0/my-data']);
     assert.equal(of('loop').details.loop?.['backingFile'], '/mnt/thick/image');
+
+    assert.deepEqual(of('crypt').layers.slice(2), [
+      'crypt /dev/mapper/secret',
+      'partition /dev/ubdg1',
+      'disk /dev/ubdg',
+    ]);
+    assert.deepEqual(of('multipath').layers.slice(2), ['other /dev/mapper/paths', 'disk /dev/ubdh', 'disk /dev/ubdi']);
+    assert.deepEqual([...of('crypt').errors, ...of('multipath').errors, ...of('multipath').warnings], []);
+    assert.match(of('path-failed').warnings.join('\n'), /1 of the 2 paths of \/dev\/mapper\/paths have failed/);
 
     // The origin is well although its snapshot is not.
     assert.deepEqual(of('snapshot-full').errors, []);

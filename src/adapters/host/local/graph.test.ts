@@ -5,8 +5,12 @@ import { describe, it } from 'node:test';
 import { layersOf } from '../../../model/stack.ts';
 import type { StorageLayer } from '../../../model/storage.ts';
 import type { CommandResult, Exec } from '../../../platform/exec.ts';
-import { gather, type Facts } from './facts.ts';
+import { gather } from './ask.ts';
+import type { Facts } from './facts.ts';
 import { layersOfFacts } from './graph.ts';
+import { parseLsblk, type Block } from './parse.ts';
+import { parseLvs, parsePvs, parseVgs } from './parse-lvm.ts';
+import { parseMapperStatus, parseSignatures } from './parse-system.ts';
 
 const signal = new AbortController().signal;
 
@@ -34,7 +38,8 @@ function replay(answers: Answers, missing: readonly string[] = []): Exec {
 
 async function factsOf(name: string, device: string, missing: readonly string[] = []): Promise<Facts> {
   const facts = await gather(replay(recorded(name), missing), [device], signal);
-  return typeof facts === 'string' ? assert.fail(facts) : facts;
+  // Recorded as root, whoever runs the test.
+  return typeof facts === 'string' ? assert.fail(facts) : { ...facts, asRoot: true };
 }
 
 function stackOf(facts: Facts, files: ReadonlyMap<string, StorageLayer> = new Map()): readonly StorageLayer[] {
@@ -104,6 +109,104 @@ describe('layers of a recorded machine', () => {
   });
 });
 
+/** Facts out of transcripts of one machine: kernel name dm-N is device 253:N there. */
+function factsOfTranscripts(volume: string): Facts {
+  const text = (name: string): string =>
+    readFileSync(join(import.meta.dirname, '../../../../test/transcripts', name), 'utf8');
+  const roots = parseLsblk(text(`lsblk-2.38-lv-${volume}.json`), 'lsblk');
+  const blocks = new Map<string, Block>();
+  const walk = (block: Block): void => {
+    blocks.set(block.number, block);
+    for (const each of block.below) walk(each);
+  };
+  for (const root of roots) walk(root);
+  const mappers = new Map<string, { name: string; uuid: string }>();
+  for (const [, minor, name, uuid] of text('sysfs-6.1-dm-healthy.txt').matchAll(
+    /dm-(\d+)\/dm\/name:(.*)\n.*\/dm\/uuid:(.*)\n/g,
+  )) {
+    mappers.set(`253:${minor}`, { name: name ?? '', uuid: uuid ?? '' });
+  }
+  const physical = parsePvs(text('pvs-2.03.16-healthy.json'), 'pvs');
+  const block = roots[0] ?? assert.fail();
+  const physicalBlocks = new Map(
+    physical.map(({ device }, index) => {
+      const known = [...blocks.values()].find(({ path }) => path === device);
+      const kernelName = device.slice('/dev/'.length);
+      return [
+        device,
+        known ?? { ...block, below: [], type: 'disk', path: device, kernelName, number: `98:10${index}` },
+      ];
+    }),
+  );
+  for (const each of physicalBlocks.values()) blocks.set(each.number, each);
+  return {
+    asRoot: true,
+    roots,
+    blocks,
+    mappers,
+    loops: new Map(),
+    arrays: new Map(),
+    groups: new Map([
+      [
+        'vg0',
+        {
+          volumes: parseLvs(text('lvs-2.03.16-healthy.json'), 'lvs'),
+          group: parseVgs(text('vgs-2.03.16-healthy.json'), 'vgs'),
+          physical,
+        },
+      ],
+    ]),
+    physicalBlocks,
+    status: parseMapperStatus(text('dmsetup-1.02.185-status-healthy.txt')),
+    links: new Map(),
+    chassis: undefined,
+    signatures: parseSignatures(text('blkid-2.38-export.txt')),
+    writableLoops: new Map(),
+  };
+}
+
+describe('kinds of volumes', () => {
+  const volumesOf = (name: string): readonly string[] =>
+    named(stackOf(factsOfTranscripts(name)).filter(({ type }) => type === 'lv' || type === 'thin-pool'));
+
+  it('lie on their parts', () => {
+    const below = {
+      st: [],
+      d1: [],
+      // A snapshot reads what it has no copy of from its origin.
+      d1_s: ['lv vg0/d1'],
+      t1: ['thin-pool vg0/pool', 'lv vg0/pool_tmeta', 'lv vg0/pool_tdata'],
+      r1: ['rmeta_0', 'rimage_0', 'rmeta_1', 'rimage_1'].map((part) => `lv vg0/r1_${part}`),
+      m1: ['lv vg0/m1_mimage_0', 'lv vg0/m1_mimage_1'],
+      c1: ['lv vg0/cpool_cpool_cdata', 'lv vg0/cpool_cpool_cmeta', 'lv vg0/c1_corig'],
+      w1: ['lv vg0/wcache_cvol', 'lv vg0/w1_wcorig'],
+    };
+    for (const [name, parts] of Object.entries(below)) assert.deepEqual(volumesOf(name), [`lv vg0/${name}`, ...parts]);
+  });
+
+  it('are one layer for all their devices, under the device that may be used', () => {
+    const layers = stackOf(factsOfTranscripts('d1_s'));
+    const origin = layers.find(({ name }) => name === 'vg0/d1');
+    assert.deepEqual([origin?.details['path'], origin?.details['dm']], ['/dev/mapper/vg0-d1', 'vg0-d1']);
+    assert.equal(layers.filter(({ type }) => type === 'vg').length, 1);
+    assert.equal(layers.filter(({ type }) => type === 'pv').length, 3);
+    // Its own snapshot carries the same file system, and is no clone.
+    assert.deepEqual(
+      said(stackOf(factsOfTranscripts('d1'))).filter((each) => each.includes('clone')),
+      [],
+    );
+  });
+
+  it('say where a physical volume cannot be seen', () => {
+    const facts = factsOfTranscripts('st');
+    assert.ok(
+      said(stackOf({ ...facts, physicalBlocks: new Map() })).includes(
+        'warning: the health of /dev/ubde could not be asked: its device cannot be seen',
+      ),
+    );
+  });
+});
+
 describe('what could not be asked', () => {
   it('keeps LVM and blkid away from a suspended device, and says so', async () => {
     const answers = recorded('suspended');
@@ -118,6 +221,7 @@ describe('what could not be asked', () => {
     assert.deepEqual(said(layers), [
       `warning: the health of vg0/my-data could not be asked: ${why}`,
       'error: /dev/mapper/vg0-my--data is suspended: all writes to it wait',
+      `warning: whether a clone of /dev/mapper/vg0-my--data stands beside it could not be looked for: ${why}`,
       `warning: the health of volume group vg0 could not be asked: ${why}`,
     ]);
   });

@@ -1,6 +1,7 @@
 import type { Finding } from '../../../model/point.ts';
 import type { LayerType, StorageLayer } from '../../../model/storage.ts';
 import { cloudDiskOf } from './cloud.ts';
+import { common, defined, distinct, layerType, volumeDetails, whyNot, type Details } from './details.ts';
 import { isArray, type Facts, type Group, type Mapper } from './facts.ts';
 import {
   arrayFindings,
@@ -13,9 +14,7 @@ import {
   volumeFindings,
 } from './health.ts';
 import type { Block } from './parse.ts';
-import { lvmIdentity, mapperName, volumeOfMapper, type LvmIdentity, type LvRow } from './parse-lvm.ts';
-
-type Details = Readonly<Record<string, string | undefined>>;
+import { lvmIdentity, mapperName, volumeOfMapper, type LvmIdentity } from './parse-lvm.ts';
 
 /** A layer while it is put together: several devices of the kernel may be one layer (an LV and its `-real`). */
 interface Node {
@@ -50,6 +49,11 @@ class Builder {
 
   layer(root: Block): StorageLayer {
     const id = this.#add(root);
+    const { signatures, asRoot } = this.#facts;
+    if (typeof signatures === 'string') {
+      const said = `whether a clone of ${root.path} stands beside it could not be looked for: ${signatures}`;
+      this.#nodes.get(id)?.findings.push({ severity: asRoot ? 'warning' : 'info', check: 'clone', said });
+    }
     return this.#finish(id, new Set()) ?? { id, type: 'other', name: root.path, details: {}, findings: [], below: [] };
   }
 
@@ -113,8 +117,7 @@ class Builder {
       if (id !== node.id) node.below.add(id);
       return;
     }
-    const name = node.details['vg'] ?? '';
-    node.below.add(this.#group(identity.group, name, below));
+    node.below.add(this.#group(identity.group, node.details['vg'] ?? '', below));
   }
 
   #volume(block: Block, mapper: Mapper, identity: LvmIdentity): Node {
@@ -126,6 +129,8 @@ class Builder {
     const device = mapperName(names.group, volume);
     const node = this.#node(`lv:${identity.volume}`, pool ? 'thin-pool' : 'lv', `${names.group}/${volume}`, {
       ...common(block),
+      // Whichever of the volume's devices was met first: this is the one to use.
+      path: `/dev/mapper/${pool ? `${device}-tpool` : device}`,
       vg: names.group,
       lv: volume,
       uuid: identity.volume,
@@ -163,7 +168,9 @@ class Builder {
       if (attr.startsWith('d')) continue;
       const block = this.#facts.physicalBlocks.get(device);
       const details = { uuid: own, attr, size, missing: String(missing) };
-      node.below.add(this.#physical(`pv:${own}`, missing ? `missing physical volume ${own}` : device, details, block));
+      const title = missing ? `missing physical volume ${own}` : device;
+      node.below.add(this.#physical(`pv:${own}`, title, details, block));
+      if (block === undefined && !missing) node.findings.push(unasked('lvm', device, 'its device cannot be seen'));
     }
     return id;
   }
@@ -258,52 +265,4 @@ class Builder {
     if (!device.startsWith('/dev/mapper/')) return false;
     return this.#facts.groups.has(volumeOfMapper(device.slice('/dev/mapper/'.length))?.group ?? '');
   }
-}
-
-function common({ path, type, number, size, readOnly }: Block): Details {
-  return { path, type, number, size, readOnly };
-}
-
-function volumeDetails(row: LvRow): Details {
-  return {
-    segtype: row.segtype,
-    attr: row.attr,
-    size: row.size,
-    pool: row.pool,
-    origin: row.origin,
-    chunkBytes: row.chunkBytes,
-    dataPercent: row.dataPercent?.toString(),
-    metadataPercent: row.metadataPercent?.toString(),
-    cacheMode: row.cacheMode,
-    devices: row.devices.length === 0 ? undefined : row.devices.join(','),
-  };
-}
-
-function whyNot(group: Group | string | undefined): string {
-  return typeof group === 'string' ? group : 'lvs does not list it';
-}
-
-function layerType(type: string): LayerType {
-  switch (type) {
-    case 'disk':
-    case 'loop':
-    case 'crypt':
-      return type;
-    case 'part':
-      return 'partition';
-    case 'lvm':
-      return 'lv';
-    default:
-      return 'other';
-  }
-}
-
-function defined(details: Details): Readonly<Record<string, string>> {
-  return Object.fromEntries(
-    Object.entries(details).flatMap(([key, value]) => (value === undefined ? [] : [[key, value] as const])),
-  );
-}
-
-function distinct(findings: readonly Finding[]): readonly Finding[] {
-  return [...new Map(findings.map((each) => [`${each.severity} ${each.said}`, each])).values()];
 }

@@ -7,9 +7,10 @@ import type { Clock } from '../../../platform/clock.ts';
 import type { Exec } from '../../../platform/exec.ts';
 import { isWithin } from '../../../platform/files.ts';
 import { findMount, listDirectory, listMounts, readBelow } from './commands.ts';
-import { gather, type Facts } from './facts.ts';
+import { gather } from './ask.ts';
+import type { Facts } from './facts.ts';
 import { layersOfFacts } from './graph.ts';
-import { btrfsFindings, warning } from './health.ts';
+import { btrfsFindings, unasked, warning } from './health.ts';
 import { mountOption, overlayDirectories, parseFindmnt, parseTargets, type Mount } from './parse.ts';
 import { parseBtrfsDevices } from './parse-system.ts';
 
@@ -195,6 +196,7 @@ export class Survey {
     );
     // A container sees the mount but often not the device below it; the file system above can be cut all the same.
     if (typeof facts === 'string') return devices.map((device) => otherLayer(device, { lsblk: facts }));
+    const lacking = facts.roots.length < devices.length ? await unseen(facts, devices) : [];
     const files = new Map<string, StorageLayer>();
     for (const [number, file] of facts.loops) {
       const found = await this.#layersOfFile(file, depth);
@@ -208,7 +210,7 @@ export class Survey {
           : found,
       );
     }
-    return layersOfFacts(facts, files);
+    return [...layersOfFacts(facts, files), ...lacking];
   }
 
   async #layersOfFile(file: string, depth: number): Promise<StorageLayer | { readonly why: string }> {
@@ -225,6 +227,17 @@ export class Survey {
       throw error;
     }
   }
+}
+
+/** Devices that lsblk passed over, where it knew others of them. */
+async function unseen(facts: Facts, devices: readonly string[]): Promise<readonly StorageLayer[]> {
+  const seen = new Set(facts.roots.flatMap(({ path, kernelName }) => [path, `/dev/${kernelName}`]));
+  const layers: StorageLayer[] = [];
+  for (const device of devices) {
+    if (seen.has(device) || seen.has(await realpath(device).catch(() => device))) continue;
+    layers.push({ ...otherLayer(device, {}), findings: [unasked('device', device, 'lsblk does not know it')] });
+  }
+  return layers;
 }
 
 async function realPathOf(path: string): Promise<string> {
