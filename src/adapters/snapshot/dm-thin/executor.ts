@@ -51,7 +51,7 @@ export async function programsHere({ exec }: Pick<Platform, 'exec'>): Promise<Pr
   return { sh, setsid, sleep, dmsetup, fsfreeze };
 }
 
-/** Throws `command-failed` if the watchdogs cannot be started. */
+/** Throws `cut-failed` if the watchdogs cannot be started. */
 export async function arm(
   platform: Pick<Platform, 'exec' | 'clock'>,
   devices: readonly CutDevice[],
@@ -60,18 +60,21 @@ export async function arm(
 ): Promise<Executor> {
   const { exec, clock } = platform;
   const child = exec.start({ argv: cutScript(devices, programs, more), detached: true });
+  const awake = stayAwake(platform, armMs + more.limitMs + 3 * graceMs);
   let group: number;
   try {
     const armed = await child.firstLine((line) => line.startsWith('armed '), armMs);
     group = Number(/^armed (\d+) \d+$/.exec(armed)?.[1]);
   } catch (error) {
     child.closeInput();
-    throw error;
+    awake();
+    throw ended(child, error);
   }
   return {
     async cancel() {
       child.closeInput();
-      await ended(child, platform);
+      await over(child, platform);
+      awake();
     },
     async go(signal) {
       const executor = identify(group);
@@ -86,38 +89,60 @@ export async function arm(
         if (signal.aborted) throw new StillpointError('cut-failed', 'the cut was cancelled before it began');
         child.write('go\n');
         for (const what of ['frozen', 'suspended', 'cut', 'resumed', 'thawed']) {
-          await step(child, what, more.limitMs + graceMs, clock);
+          await step(child, what, more.limitMs + graceMs, platform);
           steps.push({ what, at: clock.now() });
         }
         return report(called, steps);
       } catch (error) {
         child.closeInput();
-        throw signal.aborted
-          ? new StillpointError('cut-failed', 'the cut was cancelled; everything was resumed and thawed', {
-              cause: error,
-            })
-          : error;
+        if (!signal.aborted) throw ended(child, error);
+        throw new StillpointError('cut-failed', 'the cut was cancelled; everything was resumed and thawed', {
+          cause: error,
+        });
       } finally {
         signal.removeEventListener('abort', onAbort);
         // The watcher is the last of them: when it has ended, nobody undoes or cuts any more.
-        await ended(child, platform);
+        await over(child, platform);
+        awake();
       }
     },
   };
 }
 
-/**
- * Not for ever: on a stuck disk a freeze ends when it likes. `release` then says what is proved. The sleep keeps this process alive,
- * which a detached child does not.
- */
-async function ended(child: RunningProcess, { clock }: Pick<Platform, 'clock'>): Promise<void> {
-  const over = new AbortController();
-  const waited = clock.sleep(graceMs, over.signal).catch(() => undefined);
-  await Promise.race([child.exited, waited]);
-  over.abort();
+/** A detached child does not keep this process alive while it is waited for. */
+function stayAwake({ clock }: Pick<Platform, 'clock'>, ms: number): () => void {
+  const enough = new AbortController();
+  void clock.sleep(ms, enough.signal).catch(() => undefined);
+  return () => enough.abort();
 }
 
-async function step(child: RunningProcess, what: string, timeoutMs: number, clock: Platform['clock']): Promise<void> {
+/** Not for ever: on a stuck disk a freeze ends when it likes. `release` then says what is proved. */
+async function over(child: RunningProcess, { clock }: Pick<Platform, 'clock'>): Promise<void> {
+  const enough = new AbortController();
+  await Promise.race([child.exited, clock.sleep(graceMs, enough.signal).catch(() => undefined)]);
+  enough.abort();
+}
+
+/** The whole program would stand in the message otherwise. */
+function ended(child: RunningProcess, error: unknown): unknown {
+  if (error instanceof StillpointError && error.code === 'cut-failed') return error;
+  const said = lastLine(child.stderrTail());
+  return new StillpointError(
+    'cut-failed',
+    `the executor of the cut ended before its time${said === '' ? '' : `: ${said}`}`,
+    {
+      hint: 'it was killed, or took longer than `limit`; everything was resumed and thawed',
+      cause: error,
+    },
+  );
+}
+
+async function step(
+  child: RunningProcess,
+  what: string,
+  timeoutMs: number,
+  platform: Pick<Platform, 'clock'>,
+): Promise<void> {
   const line = await child.firstLine(
     (each) => each.startsWith(`${what} at `) || each.startsWith('failed: '),
     timeoutMs,
@@ -125,7 +150,7 @@ async function step(child: RunningProcess, what: string, timeoutMs: number, cloc
   const failed = /^failed: (.+) at [\d.]+$/.exec(line)?.[1];
   if (failed === undefined) return;
   // What the program said is in another pipe.
-  await ended(child, { clock });
+  await over(child, platform);
   const volume = /^snapshot (.+)$/.exec(failed)?.[1];
   if (volume !== undefined && /File exists/.test(child.stderrTail())) throw new IdTaken(volume);
   throw new StillpointError('cut-failed', `the cut failed at step \`${failed}\`: ${lastLine(child.stderrTail())}`, {

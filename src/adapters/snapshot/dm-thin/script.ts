@@ -194,7 +194,7 @@ while read -r word; do
   esac
 done
 [ -n "$begun" ] && [ -z "$ended" ] && undo "$group"
-kill -s KILL -- "-$timer"
+kill -s KILL -- "-$timer" 2>/dev/null
 [ -n "$ended" ]
 `;
 }

@@ -18,8 +18,9 @@ const killed: Readonly<Record<Exclude<Target, 'hang'>, readonly string[]>> = {
   watcher: ['watcher'],
   timer: ['timer'],
   node: ['node'],
-  'all-but-timer': ['executor', 'watcher', 'root', 'node'],
-  'all-but-watcher': ['executor', 'timer', 'root', 'node'],
+  // The executor last: the others kill its group, to which the one that kills here belongs.
+  'all-but-timer': ['watcher', 'root', 'node', 'executor'],
+  'all-but-watcher': ['timer', 'root', 'node', 'executor'],
 };
 
 /** The step's number counts from 1. Only what has its pid noted is killed, so that `node` means the process that runs the cut. */
