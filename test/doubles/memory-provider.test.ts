@@ -2,7 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/platform/clock.ts';
-import { changedBlocksUnderLoad } from '../contract/changed-blocks.ts';
+import { changedBlocksUnderLoad } from '../contract/changed-blocks-load.ts';
 import { snapshotProviderContract } from '../contract/snapshot-provider.ts';
 import { memoryProvider, type Shelf } from './memory-provider.ts';
 

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
-import { changedBlocksUnderLoad } from '../../../../test/contract/changed-blocks.ts';
+import { changedBlocksUnderLoad } from '../../../../test/contract/changed-blocks-load.ts';
 import { snapshotProviderContract } from '../../../../test/contract/snapshot-provider.ts';
 import { loopVolume } from '../../../../test/doubles/loop-volume.ts';
 import { realPlatform } from '../../../../test/doubles/platform.ts';
