@@ -26,6 +26,7 @@ import { dmThin } from './snapshot/dm-thin/provider.ts';
 import { lvmThick, lvmThin } from './snapshot/lvm/provider.ts';
 import { qemu } from './snapshot/qemu/provider.ts';
 import { reflink } from './snapshot/reflink/provider.ts';
+import { vss } from './snapshot/vss/provider.ts';
 import { zfs } from './snapshot/zfs/provider.ts';
 import { localStore } from './store/local/store.ts';
 
@@ -135,6 +136,7 @@ export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
   snapshotProvider(reflink),
   snapshotProvider(lvmThick),
   snapshotProvider(qemu),
+  snapshotProvider(vss(ssh)),
   snapshotProvider(copy),
 ];
 

@@ -31,8 +31,14 @@ export async function zfsStandIn(...datasets: readonly string[]): Promise<ZfsSta
   }
   const directory = await mkdtemp(join(tmpdir(), 'sp-zfs-'));
   stack.defer(() => rm(directory, { recursive: true, force: true }));
-  const file = join(directory, 'state.json');
-  await writeFile(file, JSON.stringify({ datasets: mountPoints, snapshots: {} }));
+  const poolOf = (name: string): string => name.split(/[/@]/, 1)[0] ?? name;
+  for (const pool of new Set(datasets.map(poolOf))) {
+    const own = Object.entries(mountPoints).filter(([name]) => poolOf(name) === pool);
+    await writeFile(
+      join(directory, `${pool}.json`),
+      JSON.stringify({ datasets: Object.fromEntries(own), snapshots: {} }),
+    );
+  }
   const calls: (readonly string[])[] = [];
   const instead = <C extends { readonly argv: readonly [string, ...string[]] }>(command: C): C => {
     if (!['zfs', 'zpool'].includes(command.argv[0])) return command;
@@ -88,6 +94,7 @@ export async function zfsStandIn(...datasets: readonly string[]): Promise<ZfsSta
     failNext: (said) => writeFile(join(directory, 'fail'), said),
     setStatus: (text) => writeFile(join(directory, 'status'), text),
     async hold(snapshot, holds) {
+      const file = join(directory, `${poolOf(snapshot)}.json`);
       const state = JSON.parse(await readFile(file, 'utf8')) as { snapshots: Record<string, object> };
       state.snapshots[snapshot] = { ...state.snapshots[snapshot], holds };
       await writeFile(file, JSON.stringify(state));

@@ -23,7 +23,9 @@ interface State {
 }
 
 const [, , directory = '', program, ...args] = process.argv;
-const file = join(directory, 'state.json');
+// A file for each pool: commands for two pools run at the same time.
+const file = join(directory, `${(args.at(-1) ?? '').split(/[/@]/, 1)[0]}.json`);
+if (!existsSync(file)) fail(`cannot open '${args.at(-1)}': dataset does not exist`);
 const state = JSON.parse(readFileSync(file, 'utf8')) as State;
 
 function fail(said: string): never {

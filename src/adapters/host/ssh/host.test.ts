@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it, type TestContext } from 'node:test';
 import fc from 'fast-check';
 import { realPlatform } from '../../../../test/doubles/platform.ts';
 import { sshServer, type SshServer } from '../../../../test/doubles/ssh/sshd.ts';
+import { windowsMachine } from '../../../../test/doubles/windows/machine.ts';
 import { systemClock } from '../../../platform/clock.ts';
 import { systemExec, type Exec } from '../../../platform/exec.ts';
 import { platformAt } from '../../registry.ts';
@@ -221,6 +222,28 @@ describe('ssh to a real server', () => {
     await server.cut();
     assert.deepEqual(await dying.exited, { exitCode: null, killedBy: null });
     await waitUntil('nothing runs there', async () => (await server.alive()).length === 0);
+  });
+
+  it('reaches a Windows host, here a stand-in of its PowerShell', async (t) => {
+    const set = use(t);
+    if (set === undefined) return;
+    await using machine = await windowsMachine();
+    await symlink(join(machine.bin, 'powershell'), join(set.server.bin, 'powershell'));
+    const settings: Config = { ...set.server.config, shell: 'powershell' };
+    t.after(() => systemExec.run({ argv: exit(settings, controlSocket(settings)), timeoutMs }));
+    const exec = at(settings);
+    const odd = ['a b', '', '"', '\\', '%PATH%', 'ü€', 'line\nline', "'"];
+    const printed = await exec.check({ argv: ['printf', '[%s]', ...odd], timeoutMs });
+    assert.equal(printed.stdout, odd.map((each) => `[${each}]`).join(''));
+    assert.equal((await exec.run({ argv: ['sh', '-c', 'exit 255'], timeoutMs })).exitCode, 255);
+    const file = join(set.server.directory, 'windows');
+    const running = exec.run({ argv: ['sh', '-c', `touch ${file}; sleep 600`], timeoutMs: 4_000 });
+    await waitUntil('it runs', () => existsSync(file));
+    await set.server.cut();
+    const lost = await running;
+    assert.equal(lost.exitCode, null);
+    assert.match(lost.stderr, /it may still run there, until 4 s after its start/);
+    await waitUntil('it ended at its limit', async () => (await set.server.alive()).length === 0);
   });
 
   it('shows no files of the host as ones of this machine, even if it is this one', async (t) => {

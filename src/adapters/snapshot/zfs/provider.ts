@@ -237,7 +237,7 @@ class Zfs implements SnapshotProvider {
     const unknown = (why: string): undefined => {
       log.info(`zfs cannot tell what changed from ${base.at} to ${ref.at}: ${why}`);
     };
-    if (base.volume !== ref.volume) return unknown('they are of two volumes');
+    if (base.provider !== kind || base.volume !== ref.volume) return unknown('they are of two volumes');
     placeOf(base);
     if ((await this.#look(base.at)) === undefined) return unknown('the older snapshot is gone');
     const result = await exec.run({
