@@ -2,6 +2,7 @@
 import { readdir, readFile, realpath, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { codeOf } from '../../../model/errors.ts';
+import { isWithin } from '../../../platform/files.ts';
 import { parseMounts, type MountLine } from './parse.ts';
 
 export async function mounts(): Promise<readonly MountLine[]> {
@@ -43,10 +44,20 @@ async function collectPath(path: string, table: readonly MountLine[], found: Set
   if (found.has(own)) return;
   found.add(own);
   if (await attribute(own, 'dev')) return await collectDevice(own, table, found);
-  for (const { source } of table.filter(({ number }) => number === own)) {
+  // A btrfs gives each subvolume a number of its own, which no mount has.
+  const named = table.filter(({ number }) => number === own);
+  for (const { source } of named.length > 0 ? named : mountsAbove(await realpath(path).catch(() => path), table)) {
     const device = source.startsWith('/') ? await blockNumber(source) : undefined;
     if (device !== undefined) await collectDevice(device, table, found);
   }
+}
+
+function mountsAbove(path: string, table: readonly MountLine[]): readonly MountLine[] {
+  const longest = Math.max(
+    0,
+    ...table.filter(({ mountPoint }) => isWithin(path, mountPoint)).map(({ mountPoint }) => mountPoint.length),
+  );
+  return table.filter(({ mountPoint }) => mountPoint.length === longest && isWithin(path, mountPoint));
 }
 
 /** The device itself and all below it. */

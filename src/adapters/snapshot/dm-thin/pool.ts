@@ -26,7 +26,9 @@ export function whyUnsound({ mode, needsCheck }: PoolState): string | undefined 
 export async function hasId(pool: string, id: number, platform: Platform): Promise<boolean> {
   const { exec } = platform;
   if ((await mapperNumber(pool)) === undefined) return false;
-  const probe = `stillpoint-probe-${process.pid}-${id}`;
+  const probe = `stillpoint-probe-${id}`;
+  // Of a dead process; nothing can be read from it.
+  if ((await mapperNumber(probe)) !== undefined) await exec.run({ argv: removeDevice(probe), timeoutMs: lookMs });
   await exec.check({ argv: createEmpty(probe), timeoutMs: lookMs });
   try {
     const loaded = await exec.run({ argv: loadThin(probe, pool, id, 8), timeoutMs: lookMs });
