@@ -1,7 +1,7 @@
-import { chmod, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, rmdir, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir, userInfo } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { controlSocket } from '../../../src/adapters/host/ssh/host.ts';
 import { exit } from '../../../src/adapters/host/ssh/commands.ts';
@@ -60,7 +60,7 @@ export async function sshServer(more: Partial<Config> = {}): Promise<SshServer |
   await writeFile(at('known_hosts'), `[127.0.0.1]:${port} ${await readFile(at('host.pub'), 'utf8')}`);
   await chmod(at('authorized'), 0o600);
   // The server refuses to run without it; packages make it when the service starts.
-  await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
+  const madeRun = await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
   await writeFile(
     at('config'),
     [
@@ -139,6 +139,9 @@ export async function sshServer(more: Partial<Config> = {}): Promise<SshServer |
       await stop();
       for (const pid of await alive()) end(pid);
       await rm(directory, { recursive: true, force: true });
+      // Only when empty, and only if nobody else needs it.
+      await rmdir(dirname(controlSocket(settings))).catch(() => undefined);
+      if (madeRun !== undefined) await rmdir(madeRun).catch(() => undefined);
     },
   };
 }
