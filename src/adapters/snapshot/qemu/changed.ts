@@ -19,7 +19,7 @@ import {
 import { openFiles, type OpenContext, type OpenedSnapshot } from './files.ts';
 import { exportIds, untilNone } from './monitor.ts';
 import { parseDirty, parseNodes, parseWritten } from './parse.ts';
-import { cutDisks, placeOf, type Disk, type FileSystemPlace, type Shape } from './volume.ts';
+import { cutDisks, placeOf, type Disk, type DirectPlace, type Shape } from './volume.ts';
 
 const mapMs = 10 * 60_000;
 
@@ -39,6 +39,10 @@ export async function changedSince(request: ChangedRequest): Promise<ChangedBloc
   const { ref, base, files, context, signal } = request;
   const { log } = context.platform;
   if (base.volume !== ref.volume) return undefined;
+  if (files.shape.fileSystems.every((place) => 'stack' in place)) {
+    log.info(`${ref.label} is read whole: between its file systems and their disks lie arrays or volume groups`);
+    return undefined;
+  }
   let older: OpenedSnapshot | undefined;
   try {
     older = await openFiles(base, context);
@@ -127,7 +131,7 @@ function blocksOf(
     async of(original): Promise<FileChanges | undefined> {
       const [now, before] = [files.at(original), older.at(original)];
       const place = placeOf(original, files.shape);
-      if (now === undefined || before === undefined || place === undefined) return undefined;
+      if (now === undefined || before === undefined || place === undefined || 'stack' in place) return undefined;
       if (JSON.stringify(place) !== JSON.stringify(placeOf(original, older.shape))) return undefined;
       const [stat, base] = await Promise.all([statOf(now), statOf(before)]);
       if (stat.type !== 'file' || base.type !== 'file') return undefined;
@@ -148,7 +152,7 @@ function blocksOf(
 }
 
 /** From offsets on the disk to those that FIEMAP tells, which count from the file system's own beginning. */
-function inFileSystem(ranges: Ranges, { offset: start, bytes }: FileSystemPlace): Ranges {
+function inFileSystem(ranges: Ranges, { offset: start, bytes }: DirectPlace): Ranges {
   const moved = clip(ranges, start + bytes).flatMap(({ offset, length }) => {
     const end = offset + length - start;
     const from = Math.max(0, offset - start);

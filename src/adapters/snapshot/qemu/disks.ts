@@ -60,8 +60,14 @@ async function readSerial(qmp: Qmp, path: string): Promise<string | undefined> {
   }
 }
 
+/** A disk, and which layer of the stack it is. */
+export interface Leaf {
+  readonly disk: Disk;
+  readonly layer: string;
+}
+
 export type Found =
-  | { readonly disks: readonly Disk[]; readonly direct?: { readonly offset: number; readonly bytes: number } }
+  | { readonly leaves: readonly Leaf[]; readonly direct?: { readonly offset: number; readonly bytes: number } }
   | { readonly why: string };
 
 /**
@@ -75,31 +81,44 @@ export async function disksBelow(
 ): Promise<Found> {
   const top = layerOf(stack, 'filesystem');
   if (top === undefined) return { why: 'what lies below its file system is not known' };
-  const { disks, strangers } = await leavesBelow(top, known, configured);
-  if (strangers.length > 0 || disks.size === 0) {
+  const { leaves, between, strangers } = await leavesBelow(top, known, configured);
+  if (strangers.length > 0 || leaves.size === 0) {
     return { why: `the QMP monitor does not know ${strangers.join(', ') || 'its disks'}` };
   }
-  const sorted = [...disks.values()].toSorted((a, b) => (a.key < b.key ? -1 : 1));
   const direct = await directPlace(top, known, configured);
-  return { disks: sorted, ...(direct === undefined ? {} : { direct }) };
+  const closed = direct === undefined ? between.find(({ type }) => !openable.has(type)) : undefined;
+  if (closed !== undefined)
+    return { why: `a copy of ${closed.name} (${closed.type}) cannot be opened beside its original` };
+  return { leaves: [...leaves.values()], ...(direct === undefined ? {} : { direct }) };
 }
 
-/** The known disks below a layer, by node, and the lowest layers that are none. */
+/** What can be put together again from copies of disks (platform/array-clone.ts). */
+const openable: ReadonlySet<string> = new Set(['partition', 'pv', 'vg', 'md', 'lv']);
+
+/** The known disks below a layer, by node; what lies between; and the lowest layers that are no known disks. */
 export async function leavesBelow(
   top: StorageLayer,
   known: KnownDisks,
   configured: Readonly<Record<string, string>>,
-): Promise<{ readonly disks: ReadonlyMap<string, Disk>; readonly strangers: readonly string[] }> {
-  const disks = new Map<string, Disk>();
+): Promise<{
+  readonly leaves: ReadonlyMap<string, Leaf>;
+  readonly between: readonly StorageLayer[];
+  readonly strangers: readonly string[];
+}> {
+  const leaves = new Map<string, Leaf>();
+  const between: StorageLayer[] = [];
   const strangers: string[] = [];
   const walk = async (layer: StorageLayer): Promise<void> => {
     const disk = await diskAt(layer, known, configured);
-    if (disk !== undefined) disks.set(disk.node, disk);
+    if (disk !== undefined) leaves.set(disk.node, { disk, layer: layer.id });
     else if (layer.below.length === 0) strangers.push(layer.name);
-    else for (const below of layer.below) await walk(below);
+    else {
+      between.push(layer);
+      for (const below of layer.below) await walk(below);
+    }
   };
   for (const below of top.below) await walk(below);
-  return { disks, strangers };
+  return { leaves, between, strangers };
 }
 
 async function diskAt(

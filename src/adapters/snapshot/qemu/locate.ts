@@ -4,9 +4,9 @@ import type { RequiredPath, StorageStack, Volume } from '../../../model/storage.
 import { cloneableFileSystems } from '../../../platform/block-clone.ts';
 import { isWithin, mountPointsBelow, pathExists } from '../../../platform/files.ts';
 import type { Platform } from '../../../ports/module.ts';
-import { askDisks, disksBelow, leavesBelow, type KnownDisks } from './disks.ts';
+import { askDisks, disksBelow, leavesBelow, type KnownDisks, type Leaf } from './disks.ts';
 import { Qmp } from './qmp.ts';
-import { qemuVolume, type Disk, type FileSystemPlace } from './volume.ts';
+import { qemuVolume, type FileSystemPlace } from './volume.ts';
 
 const programs = ['qemu-img', 'qemu-storage-daemon', 'fallocate', 'losetup'];
 
@@ -21,8 +21,8 @@ export interface LocateRequest {
 interface Placed {
   readonly required: RequiredPath;
   readonly stack: StorageStack;
-  readonly disks: readonly Disk[];
-  readonly direct: { readonly offset: number; readonly bytes: number };
+  readonly leaves: readonly Leaf[];
+  readonly direct?: { readonly offset: number; readonly bytes: number };
 }
 
 /** Paths on disks that the monitor knows; those that share a disk make one volume. */
@@ -39,7 +39,7 @@ export async function locateVolumes(request: LocateRequest, platform: Platform):
   const known = await askDisks(qmp);
   const placed: Placed[] = [];
   for (const required of request.paths) {
-    const one = await place(required, known, request, platform);
+    const one = await placeOf(required, known, request, platform);
     if ('why' in one) platform.log.info(`qemu does not take ${required.path}: ${one.why}`);
     else placed.push(one);
   }
@@ -48,7 +48,7 @@ export async function locateVolumes(request: LocateRequest, platform: Platform):
   return volumes;
 }
 
-async function place(
+async function placeOf(
   required: RequiredPath,
   known: KnownDisks,
   request: LocateRequest,
@@ -58,37 +58,40 @@ async function place(
   if (!cloneableFileSystems.has(stack.fileSystem)) return { why: `it cannot open copies of ${stack.fileSystem}` };
   const found = await disksBelow(stack, known, request.disks);
   if ('why' in found) return found;
-  if (found.direct === undefined)
-    return { why: 'between its file system and the disk lies something that it cannot open' };
   if ((stack.top.details['root'] ?? '/') !== '/') return { why: 'its mount shows only a part of the file system' };
   if (!required.companions.every((companion) => isWithin(companion, stack.mountPoint))) {
     return { why: 'a companion file lies on another file system' };
   }
   const mounts = required.kind === 'directory' ? await mountPointsBelow(required.path) : [];
   if (mounts.length > 0) return { why: `another file system is mounted below it at ${mounts.join(', ')}` };
-  return { required, stack, disks: found.disks, direct: found.direct };
+  return { required, stack, ...found };
 }
 
 /** Those that share disks, also by way of a third. */
 function joined(placed: readonly Placed[]): readonly (readonly Placed[])[] {
   let groups: (readonly Placed[])[] = [];
   for (const one of placed) {
-    const nodes = new Set(one.disks.map(({ node }) => node));
+    const nodes = new Set(one.leaves.map(({ disk }) => disk.node));
     const shares = (group: readonly Placed[]): boolean =>
-      group.some(({ disks }) => disks.some(({ node }) => nodes.has(node)));
+      group.some(({ leaves }) => leaves.some(({ disk }) => nodes.has(disk.node)));
     groups = [...groups.filter((group) => !shares(group)), [...groups.filter(shares).flat(), one]];
   }
   return groups;
 }
 
 function volumeOf(ones: readonly Placed[], { qmp, directory }: LocateRequest): Volume {
-  const byKey = new Map(ones.flatMap(({ disks }) => disks.map((disk) => [disk.key, disk])));
+  const byKey = new Map(ones.flatMap(({ leaves }) => leaves.map(({ disk }) => [disk.key, disk])));
   const disks = [...byKey.values()].toSorted((a, b) => (a.key < b.key ? -1 : 1));
   const places = new Map<string, FileSystemPlace>();
-  for (const { stack, disks: own, direct } of ones) {
-    const disk = disks.findIndex(({ node }) => node === own[0]?.node);
+  const indexOf = ({ disk }: Leaf): number => disks.findIndex(({ node }) => node === disk.node);
+  for (const { stack, leaves, direct } of ones) {
     const { mountPoint, fileSystem } = stack;
-    places.set(mountPoint, { mountPoint, fileSystem, disk, ...direct });
+    const [leaf] = leaves;
+    const place =
+      direct === undefined || leaf === undefined
+        ? { stack, members: leaves.map((one) => ({ original: one.layer, disk: indexOf(one) })) }
+        : { disk: indexOf(leaf), ...direct };
+    places.set(mountPoint, { mountPoint, fileSystem, ...place });
   }
   return qemuVolume(
     qmp,
@@ -108,7 +111,7 @@ async function refuseOwnDisk(
   let existing = directory;
   while (!(await pathExists(existing)) && existing !== dirname(existing)) existing = dirname(existing);
   const own = await leavesBelow((await host.stackOf(existing, signal)).top, known, disks);
-  const shared = placed.find((one) => one.disks.some(({ node }) => own.disks.has(node)));
+  const shared = placed.find((one) => one.leaves.some(({ disk }) => own.leaves.has(disk.node)));
   if (shared === undefined) return;
   throw new StillpointError(
     'volume-unsafe',

@@ -1,6 +1,8 @@
+import { createHash } from 'node:crypto';
 import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { codeOf } from '../../../model/errors.ts';
+import { closeArrayClone, openArrayClone } from '../../../platform/array-clone.ts';
 import { isWithin, mountPointsBelow } from '../../../platform/files.ts';
 import { killExactly, processesMarked } from '../../../platform/process.ts';
 import type { Platform } from '../../../ports/module.ts';
@@ -15,11 +17,12 @@ import {
   type CopyDisk,
   type CutDisk,
 } from './commands.ts';
-import type { Shape } from './volume.ts';
+import type { DirectPlace, Shape, StackedPlace } from './volume.ts';
 
 /** Marks the process that shows the disks; the value is the directory of what was opened. */
 const mark = 'STILLPOINT_QEMU_OPENED';
 const prefix = 'open-';
+const arrayPrefix = 'array-';
 const toolMs = 60_000;
 const endMs = 5000;
 const pollMs = 20;
@@ -55,21 +58,59 @@ export async function openCopies(
     await exec.check({ argv: showCopies(socket, copies), env: { [mark]: directory }, timeoutMs: toolMs });
     const mounted: string[] = [];
     for (const [index, place] of shape.fileSystems.entries()) {
-      const file = copies[place.disk]?.file;
-      if (file === undefined) throw new Error(`there is no disk ${place.disk}`);
-      const mountPoint = join(directory, `fs-${index}`);
-      await mkdir(mountPoint, { mode: 0o700 });
-      const attach = { argv: attachLoop(file, place.offset, place.bytes), timeoutMs: toolMs };
-      const device = (await exec.check(attach)).stdout.trim();
-      await exec.check({ argv: mountCopy(device, place.fileSystem, mountPoint), timeoutMs: toolMs });
-      await exec.check({ argv: detachLoop(device), timeoutMs: toolMs });
-      mounted.push(mountPoint);
+      mounted.push(
+        'stack' in place
+          ? await mountStacked(place, index, copies, directory, platform)
+          : await mountDirect(place, index, copies, directory, platform),
+      );
     }
     return { directory, copies, mounted };
   } catch (error) {
     await close(directory, platform);
     throw error;
   }
+}
+
+async function mountDirect(
+  place: DirectPlace,
+  index: number,
+  copies: readonly CopyDisk[],
+  directory: string,
+  { exec }: Platform,
+): Promise<string> {
+  const mountPoint = join(directory, `fs-${index}`);
+  await mkdir(mountPoint, { mode: 0o700 });
+  const attach = { argv: attachLoop(fileOf(copies, place.disk), place.offset, place.bytes), timeoutMs: toolMs };
+  const device = (await exec.check(attach)).stdout.trim();
+  await exec.check({ argv: mountCopy(device, place.fileSystem, mountPoint), timeoutMs: toolMs });
+  await exec.check({ argv: detachLoop(device), timeoutMs: toolMs });
+  return mountPoint;
+}
+
+/** Arrays and volume groups have names on the whole machine: they follow from the directory, so that `close` knows them. */
+async function mountStacked(
+  place: StackedPlace,
+  index: number,
+  copies: readonly CopyDisk[],
+  directory: string,
+  { exec }: Platform,
+): Promise<string> {
+  // Says that there is something to close.
+  await writeFile(join(directory, `${arrayPrefix}${index}`), '');
+  const { stack } = place;
+  const members = place.members.map(({ original, disk }) => ({ original, device: fileOf(copies, disk) }));
+  const name = arrayName(directory, String(index));
+  return (await openArrayClone({ exec, stateDirectory: directory, name, members, stack })).mountPoint;
+}
+
+function arrayName(directory: string, index: string): string {
+  return `stillpoint-${createHash('sha256').update(directory).digest('hex').slice(0, 12)}-${index}`;
+}
+
+function fileOf(copies: readonly CopyDisk[], disk: number): string {
+  const copy = copies[disk];
+  if (copy === undefined) throw new Error(`there is no disk ${disk}`);
+  return copy.file;
 }
 
 /** What any process opened of this snapshot. */
@@ -82,6 +123,11 @@ export async function closeAll(at: string, platform: Platform): Promise<void> {
 /** Can be repeated. Never looks at a file that is shown: with its server dead, that would fail or wait. */
 export async function close(directory: string, platform: Platform): Promise<void> {
   const { exec } = platform;
+  for (const name of await readdir(directory)) {
+    if (!name.startsWith(arrayPrefix)) continue;
+    const array = arrayName(directory, name.slice(arrayPrefix.length));
+    await closeArrayClone({ exec, stateDirectory: directory, name: array });
+  }
   for (const mountPoint of (await mountPointsBelow(directory)).filter((one) => isFileSystem(one))) {
     const quiet = await exec.run({ argv: unmount(mountPoint), timeoutMs: toolMs });
     if (quiet.exitCode !== 0) await exec.run({ argv: unmountLazily(mountPoint), timeoutMs: toolMs });

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { codeOf, StillpointError } from '../../../model/errors.ts';
-import type { SnapshotRef, Volume } from '../../../model/storage.ts';
+import type { SnapshotRef, StorageStack, Volume } from '../../../model/storage.ts';
 import { isWithin } from '../../../platform/files.ts';
 import { detailOf, refIn } from '../../../platform/snapshot-place.ts';
 import type { CutDisk } from './commands.ts';
@@ -17,8 +17,8 @@ export interface Disk {
   readonly bytes: number;
 }
 
-/** A file system, and where on which disk of its volume it lies. */
-export interface FileSystemPlace {
+/** A file system on one disk of its volume, or on a partition of it. Bytes. */
+export interface DirectPlace {
   readonly mountPoint: string;
   readonly fileSystem: string;
   /** Index into the volume's disks. */
@@ -26,6 +26,17 @@ export interface FileSystemPlace {
   readonly offset: number;
   readonly bytes: number;
 }
+
+/** A file system with arrays or volume groups between it and the disks: they are put together again from the copies. */
+export interface StackedPlace {
+  readonly mountPoint: string;
+  readonly fileSystem: string;
+  readonly stack: StorageStack;
+  /** Which layer of the stack is which of the volume's disks. */
+  readonly members: readonly { readonly original: string; readonly disk: number }[];
+}
+
+export type FileSystemPlace = DirectPlace | StackedPlace;
 
 /** What a volume is made of; in its details, and beside its overlays from the cut on. */
 export interface Shape {
