@@ -58,10 +58,15 @@ export async function runScenario(scenario: Scenario, options: RunOptions): Prom
   const parameters: JobParameters = { full: options.full };
   try {
     const { disks, memMiB } = scenario;
-    await using machine = await openMachine({ disks, memMiB, keep: options.keep === true });
+    await using machine = await openMachine({
+      disks,
+      memMiB,
+      keep: options.keep === true,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    });
     directory = machine.directory;
     await scenario.prepare?.(machine);
-    result = await (scenario.host?.(machine, parameters) ?? oneBoot(scenario, machine, parameters, options.signal));
+    result = await (scenario.host?.(machine, parameters) ?? oneBoot(scenario, machine, parameters));
     scenario.assess?.(result, parameters);
     return ended('passed');
   } catch (error) {
@@ -69,15 +74,10 @@ export async function runScenario(scenario: Scenario, options: RunOptions): Prom
   }
 }
 
-async function oneBoot(
-  scenario: Scenario,
-  machine: Machine,
-  parameters: JobParameters,
-  signal: AbortSignal | undefined,
-): Promise<Json> {
+async function oneBoot(scenario: Scenario, machine: Machine, parameters: JobParameters): Promise<Json> {
   const { result, error } = await machine.boot(
     { scenario: scenario.name, parameters },
-    { timeoutMs: scenario.timeoutMs, ...(signal === undefined ? {} : { signal }) },
+    { timeoutMs: scenario.timeoutMs },
   );
   if (error !== undefined || result === undefined) throw new Error(error ?? 'the scenario gave no result');
   return result;

@@ -28,11 +28,12 @@ export interface MachineOptions {
   readonly memMiB: number;
   /** Leaves the machine's directory behind when it is disposed of. */
   readonly keep?: boolean;
+  /** Ends whatever guest runs. */
+  readonly signal?: AbortSignal;
 }
 
 export interface BootOptions {
   readonly timeoutMs: number;
-  readonly signal?: AbortSignal;
 }
 
 /** How a guest ended: by itself, by `cutPower`, or because its time was over. */
@@ -143,14 +144,14 @@ export async function openMachine(options: MachineOptions): Promise<Machine> {
     ...extra,
   ];
 
-  const start = async (job: Job, { timeoutMs, signal }: BootOptions): Promise<RunningGuest> => {
+  const start = async (job: Job, { timeoutMs }: BootOptions): Promise<RunningGuest> => {
     await rm(join(share, 'result.json'), { force: true });
     await writeFile(join(share, 'job.json'), JSON.stringify(job));
     const guest = await power(kernel([`LAB_LIMIT_S=${Math.ceil(timeoutMs / 1000) + 30}`, 'con0=null,fd:1']), {
       directory,
       share,
       timeoutMs,
-      ...(signal === undefined ? {} : { signal }),
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
     });
     running.add(guest);
     void guest.ended.finally(() => running.delete(guest));
@@ -191,7 +192,12 @@ const supervisor = [
 
 async function power(
   argv: readonly string[],
-  { directory, share, timeoutMs, signal }: { readonly directory: string; readonly share: string } & BootOptions,
+  {
+    directory,
+    share,
+    timeoutMs,
+    signal,
+  }: Pick<Machine, 'directory' | 'share'> & BootOptions & Pick<MachineOptions, 'signal'>,
 ): Promise<RunningGuest> {
   const began = systemClock.monoMs();
   const child = systemExec.start({
