@@ -33,6 +33,10 @@ function say(...lines: readonly string[]): string {
 
 class Failed extends Error {}
 
+function call(program: string, ...argv: readonly string[]): void {
+  execFileSync(program, argv, { stdio: 'ignore' });
+}
+
 export interface Ended {
   readonly exitCode: number;
   readonly stdout: string;
@@ -75,7 +79,7 @@ export function windowsProgram(directory: string, program: string, given: readon
       const id = `{${randomUUID()}}`;
       const at = join(place, 'System Volume Information', id);
       mkdirSync(join(at, '..'), { recursive: true });
-      execFileSync('btrfs', ['subvolume', 'snapshot', '-r', place, at], { stdio: 'ignore' });
+      call('btrfs', 'subvolume', 'snapshot', '-r', place, at);
       shadows[id] = { set, volume, at };
       const words = isChinese
         ? ['\u5377\u5f71\u526f\u672c ID', '\u5377\u5f71\u526f\u672c\u96c6', '\u539f\u59cb\u5377\u540d\u79f0']
@@ -103,7 +107,7 @@ export function windowsProgram(directory: string, program: string, given: readon
     if (shadow === undefined || at === undefined || Object.values(shadows).some((each) => each.drive === drive)) {
       throw new Failed(say(`The shadow copy ${id} cannot be exposed as ${drive}`));
     }
-    execFileSync('mount', ['--bind', shadow.at, at]);
+    call('mount', '--bind', shadow.at, at);
     save({ shadows: { ...shadows, [id]: { ...shadow, drive } } });
     return say(`The shadow copy was exposed as ${drive}\\.`);
   }
@@ -112,7 +116,7 @@ export function windowsProgram(directory: string, program: string, given: readon
     const { shadows, drives } = state();
     const shadow = shadows[id];
     if (shadow?.drive === undefined) throw new Failed(say(`${id} is not exposed`));
-    execFileSync('umount', [drives[shadow.drive] ?? '']);
+    call('umount', drives[shadow.drive] ?? '');
     const { drive: _, ...rest } = shadow;
     save({ shadows: { ...shadows, [id]: rest } });
     return '';
@@ -122,7 +126,7 @@ export function windowsProgram(directory: string, program: string, given: readon
     const { [id]: shadow, ...rest } = state().shadows;
     if (shadow === undefined) throw new Failed(say(`No shadow copy ${id}`));
     if (shadow.drive !== undefined) throw new Failed(say(`${id} is exposed`));
-    execFileSync('btrfs', ['subvolume', 'delete', shadow.at], { stdio: 'ignore' });
+    call('btrfs', 'subvolume', 'delete', shadow.at);
     save({ shadows: rest });
     return say('1 shadow copy deleted.');
   }

@@ -6,6 +6,7 @@ import { systemExec, type Exec } from '../../../src/platform/exec.ts';
 import type { Platform } from '../../../src/ports/module.ts';
 import { loopVolume } from '../loop-volume.ts';
 import { realPlatform } from '../platform.ts';
+import type { State } from './zfs.ts';
 
 /** Datasets of one or several pools, kept by the stand-in. */
 export interface ZfsStandIn extends AsyncDisposable {
@@ -95,9 +96,9 @@ export async function zfsStandIn(...datasets: readonly string[]): Promise<ZfsSta
     setStatus: (text) => writeFile(join(directory, 'status'), text),
     async hold(snapshot, holds) {
       const file = join(directory, `${poolOf(snapshot)}.json`);
-      const state = JSON.parse(await readFile(file, 'utf8')) as { snapshots: Record<string, object> };
-      state.snapshots[snapshot] = { ...state.snapshots[snapshot], holds };
-      await writeFile(file, JSON.stringify(state));
+      const state = JSON.parse(await readFile(file, 'utf8')) as State;
+      const held = { ...state.snapshots, [snapshot]: { ...state.snapshots[snapshot], holds } };
+      await writeFile(file, JSON.stringify({ ...state, snapshots: held }));
     },
     [Symbol.asyncDispose]: () => kept.disposeAsync(),
   };

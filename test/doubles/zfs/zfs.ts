@@ -17,7 +17,7 @@ interface Snapshot {
   readonly properties: Readonly<Record<string, string>>;
   readonly holds: number;
 }
-interface State {
+export interface State {
   readonly datasets: Readonly<Record<string, string>>;
   readonly snapshots: Readonly<Record<string, Snapshot>>;
 }
@@ -43,8 +43,12 @@ function directoryOf(name: string): string {
   return join(state.datasets[dataset] ?? '/nonexistent', '.zfs', 'snapshot', label);
 }
 
+function call(name: string, ...argv: readonly string[]): void {
+  execFileSync(name, argv, { stdio: ['ignore', 'ignore', 'inherit'] });
+}
+
 function btrfs(...argv: readonly string[]): void {
-  execFileSync('btrfs', ['subvolume', ...argv], { stdio: ['ignore', 'ignore', 'inherit'] });
+  call('btrfs', 'subvolume', ...argv);
 }
 
 function snapshot(): void {
@@ -156,7 +160,7 @@ if (existsSync(join(directory, 'fail'))) {
 }
 const command = args.shift() ?? '';
 if (program === 'zpool' && command === 'status') status();
-else if (program === 'zpool' && command === 'sync') execFileSync('sync', ['-f', ...Object.values(state.datasets)]);
+else if (program === 'zpool' && command === 'sync') call('sync', '-f', ...Object.values(state.datasets));
 else if (program === 'zfs' && command === 'snapshot') snapshot();
 else if (program === 'zfs' && command === 'list') list();
 else if (program === 'zfs' && command === 'destroy') destroy();
