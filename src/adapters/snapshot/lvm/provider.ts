@@ -120,18 +120,22 @@ class Lvm implements SnapshotProvider {
     const tags = tagsFor(label, detailOf(volume, 'fileSystem'), mountsOf(volume));
     const lv = detailOf(volume, 'lv');
     const argv = createSnapshot({ vg, lv, name, tags, ...(bytes === undefined ? {} : { bytes }) });
+    const what = `lvcreate -s ${vg}/${lv}`;
     const called = clock.now();
     const result = await exec.run({ argv, env: lvmEnvironment, timeoutMs: cutMs, signal });
     const fixed = clock.now();
     if (result.exitCode === 0) {
-      const what = `lvcreate -s ${vg}/${lv}`;
       const span = { party: 'provider', what, startMs: result.startedMs, endMs: result.endedMs } as const;
       return { cut: { volume: volume.id, snapshot: ref, called, fixed }, span };
     }
     await this.#undo(ref, result.stderr);
-    throw new Error(
-      `${argv.join(' ')} ${result.cancelled ? 'was cancelled' : 'failed'}: ${withoutWarnings(result.stderr)}`,
-    );
+    const how = result.cancelled
+      ? 'was cancelled'
+      : result.killedBy === null
+        ? 'failed'
+        : `was ended by ${result.killedBy}`;
+    const said = withoutWarnings(result.stderr);
+    throw new Error(`${what} ${how}${said === '' ? '' : `: ${said}`}`);
   }
 
   /** Ended by the signal, or failed half-way, it may have left the origin suspended, the snapshot, or a part of it. */
