@@ -259,7 +259,7 @@ const bad: readonly [string, string, readonly string[]][] = [
   [
     'two reaches',
     workload('reach: { docker: { container: c }, kubernetes: { namespace: n, pod: p } }'),
-    ['2:61: workloads.a.reach needs exactly one reach: docker, kubernetes'],
+    ['2:61: workloads.a.reach needs exactly one reach: docker, kubernetes, ssh'],
   ],
   [
     'a container that would be taken for an option',

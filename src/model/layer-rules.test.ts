@@ -35,6 +35,7 @@ describe('the table of layers', () => {
     ['lvm-thin', 'file-system', '6.1.176', 'forbidden'],
     ['lvm-thin', 'file-system', '6.18.44', 'forbidden'],
     ['dm-thin', 'file-system', '6.1.176', 'forbidden'],
+    ['vss', 'file-system', '6.1.176', 'forbidden'],
     ['disk', 'file-system', '6.1.176', 'required'],
     ['copy', 'device', '6.1.176', 'forbidden'],
     ['reflink', 'device', '6.1.176', 'forbidden'],
@@ -43,6 +44,7 @@ describe('the table of layers', () => {
     ['lvm-thick', 'device', '6.1.176', 'forbidden'],
     ['lvm-thin', 'device', '6.1.176', 'forbidden'],
     ['dm-thin', 'device', '6.1.176', 'required'],
+    ['vss', 'device', '6.1.176', 'forbidden'],
     ['disk', 'device', '6.1.176', 'allowed'],
   ];
   for (const [cutsBy, stopped, kernel, rule] of expected) {

@@ -8,6 +8,8 @@ export type CutBy =
   | 'lvm-thin'
   /** Several thin volumes at once, by messages to their pool. */
   | 'dm-thin'
+  /** Volumes of a Windows machine: its shadow copy service freezes what lies above by itself. */
+  | 'vss'
   /** Whole disks, cut from below: by a hypervisor, a cloud, an array. */
   | 'disk';
 
@@ -51,6 +53,13 @@ export const layerRules: readonly LayerRule[] = [
   ),
   row('lvm-thin', 'file-system', { from: nesting }, 'forbidden', 'LVM freezes the file system itself'),
   row('dm-thin', 'file-system', forAll, 'forbidden', 'the cut freezes the file systems itself, and thaws them'),
+  row(
+    'vss',
+    'file-system',
+    forAll,
+    'forbidden',
+    'Windows stops its own file systems, and here is only a mount of them',
+  ),
   row('disk', 'file-system', forAll, 'required', 'what the file system has not written yet is not on the disks'),
   row('copy', 'device', forAll, 'forbidden', 'reading from a suspended device blocks until it is resumed'),
   row('reflink', 'device', forAll, 'forbidden', 'writing to a suspended device blocks until it is resumed'),
@@ -65,6 +74,7 @@ export const layerRules: readonly LayerRule[] = [
   ),
   row('lvm-thin', 'device', forAll, 'forbidden', 'lvcreate fails and the pool takes no more thin volumes'),
   row('dm-thin', 'device', forAll, 'required', 'the cut suspends the devices itself, so that all show one instant'),
+  row('vss', 'device', forAll, 'forbidden', 'there is no device of it here'),
   row('disk', 'device', forAll, 'allowed', 'nothing above is asked for anything'),
 ];
 

@@ -32,7 +32,7 @@ class Vss implements SnapshotProvider {
    * Not `disk`, which would have the mount here frozen, a network file system: Windows itself flushes and freezes its file systems above the
    * volumes, as LVM does for a thick snapshot, and no freeze from outside may be in force.
    */
-  readonly cutsBy = 'lvm-thick';
+  readonly cutsBy = 'vss';
   readonly #config: Config;
   readonly #platform: Platform;
   readonly #windows: Windows | undefined;
