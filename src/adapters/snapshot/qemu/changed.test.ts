@@ -65,7 +65,7 @@ describe('changed blocks of qemu', () => {
       await writeFile(still, Buffer.alloc(8 * 1024 * 1024, 's'));
       const base = await cutOne(scene, 'stillpoint-base');
       const handle = await open(file, 'r+');
-      for (let n = 0; n < (full ? 20_000 : 500); n += 1) {
+      for (let n = 0; n < (full ? 20_000 : 2000); n += 1) {
         // In the first quarter, so that something is left that did not change.
         const at = Math.floor((Math.random() * bytes) / 4 / 512) * 512;
         await handle.write(Buffer.alloc(512 + Math.floor(Math.random() * 8192), String(n % 10)), 0, undefined, at);

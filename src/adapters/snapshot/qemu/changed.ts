@@ -38,7 +38,7 @@ export interface ChangedRequest {
 export async function changedSince(request: ChangedRequest): Promise<ChangedBlocks | undefined> {
   const { ref, base, files, context, signal } = request;
   const { log } = context.platform;
-  if (base.volume !== ref.volume) return undefined;
+  if (base.provider !== ref.provider || base.volume !== ref.volume) return undefined;
   if (files.shape.fileSystems.every((place) => 'stack' in place)) {
     log.info(`${ref.label} is read whole: between its file systems and their disks lie arrays or volume groups`);
     return undefined;

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promis
 import { join } from 'node:path';
 import { codeOf } from '../../../model/errors.ts';
 import { closeArrayClone, openArrayClone } from '../../../platform/array-clone.ts';
-import { isWithin, mountPointsBelow } from '../../../platform/files.ts';
+import { isWithin, mountPointsBelow, pathExists } from '../../../platform/files.ts';
 import { killExactly, processesMarked } from '../../../platform/process.ts';
 import type { Platform } from '../../../ports/module.ts';
 import {
@@ -123,6 +123,8 @@ export async function closeAll(at: string, platform: Platform): Promise<void> {
 /** Can be repeated. Never looks at a file that is shown: with its server dead, that would fail or wait. */
 export async function close(directory: string, platform: Platform): Promise<void> {
   const { exec } = platform;
+  // The deletion of the snapshot may have been quicker.
+  if (!(await pathExists(directory))) return;
   for (const name of await readdir(directory)) {
     if (!name.startsWith(arrayPrefix)) continue;
     const array = arrayName(directory, name.slice(arrayPrefix.length));

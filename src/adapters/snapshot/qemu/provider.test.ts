@@ -71,12 +71,13 @@ describe('qemu', () => {
     await using _ = scene;
     const file = join(scene.disk(0).mountPoint, 'file');
     const provider = scene.create();
-    for (const order of [
-      [0, 1, 2],
+    const orders = [
       [1, 0, 2],
       [2, 0, 1],
+      [0, 1, 2],
       [1, 2, 0],
-    ]) {
+    ];
+    for (const order of orders.slice(0, full ? orders.length : 2)) {
       const refs: SnapshotRef[] = [];
       for (const round of [0, 1, 2]) {
         await writeFile(file, Buffer.alloc(2_000_000, `${round}`));
