@@ -27,6 +27,8 @@ export interface Standard {
   /** Mount points, of which each lies on a volume of its own: thin1 (xfs), thin2 (ext4), thick1 (xfs), thick2 (ext4). */
   readonly places: readonly string[];
   readonly state: string;
+  /** What LVM said about volumes that did not come up at this boot. */
+  readonly inactive: string;
 }
 
 /** RAID10, the group vg0, a pool with two thin volumes, two ordinary ones; the state's disk without any of that. */
@@ -41,15 +43,16 @@ export async function buildStandard(): Promise<Standard> {
       await makeFileSystem('ext4', await makeThick('vg0', 'thick2', 96), 'thick2'),
     ],
     state: await makeFileSystem('ext4', guest.disk(4), 'state'),
+    inactive: '',
   };
 }
 
 /** The same at a later boot. */
 export async function openStandard(): Promise<Standard> {
-  await assembleAll();
+  const inactive = await assembleAll();
   const places: string[] = [];
   for (const name of ['thin1', 'thin2', 'thick1', 'thick2']) places.push(await mountAt(`/dev/vg0/${name}`, name));
-  return { places, state: await mountAt(guest.disk(4), 'state') };
+  return { places, state: await mountAt(guest.disk(4), 'state'), inactive };
 }
 
 export const databasesOn = (places: readonly string[], workload: string): readonly string[] =>

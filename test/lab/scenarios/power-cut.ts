@@ -24,6 +24,7 @@ const far = Number.MAX_SAFE_INTEGER;
 /** What the boot after a cut found. */
 interface After {
   readonly live: Judgement;
+  readonly inactive: string;
   readonly recover: { readonly exitCode: number | null; readonly said: Json };
   readonly left: readonly string[];
   readonly points: readonly { readonly id: string; readonly verdict: string; readonly judged: Judgement }[];
@@ -65,6 +66,7 @@ async function lookAround(standard: Standard, scene: Scene, known: readonly stri
   }
   return {
     live,
+    inactive: standard.inactive,
     recover: { exitCode: recovered.exitCode, said: recovered.json as Json },
     left,
     points,
