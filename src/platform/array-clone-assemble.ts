@@ -6,6 +6,7 @@ import { layersOf } from '../model/stack.ts';
 import type { StorageLayer } from '../model/storage.ts';
 import type { ArrayCloneRequest, ArrayMember } from './array-clone-request.ts';
 import { groupName, mapped, openMember, step, type MemberOptions, type Place } from './array-clone-members.ts';
+import type { CommandResult } from './exec.ts';
 import { pathExists } from './files.ts';
 import { parseExamine, parsePartition, sameUuid } from './parse-array-clone.ts';
 
@@ -119,12 +120,16 @@ export class Assembly {
     return device;
   }
 
-  /** The same array as recorded, all of it, and all cut at one time. */
+  /**
+   * The same array as recorded, and no member that the kernel would leave out as outdated. That all were cut at one instant cannot be
+   * seen: a running array writes to its superblocks only now and then.
+   */
   async #check(layer: StorageLayer, devices: readonly string[]): Promise<void> {
     const uuid = layer.details['uuid'];
     const events = new Set<string>();
     for (const device of devices) {
-      const found = parseExamine(await this.#step(['mdadm', '--examine', '--export', device]));
+      const examined = await this.#run(['mdadm', '--examine', '--export', device]);
+      const found = parseExamine(examined.stdout);
       const copy = this.#copyOf(device);
       if (found === undefined) throw misfit(`${copy} is no member of an array, and should be one of ${layer.name}`);
       if (uuid !== undefined && !sameUuid(found.uuid, uuid)) {
@@ -132,7 +137,6 @@ export class Assembly {
       }
       events.add(found.events);
     }
-    // A healthy array writes the same count to all members, within one update; further apart is another time.
     const counts = [...events].map(Number);
     if (Math.max(...counts) - Math.min(...counts) > 1) {
       throw misfit(
@@ -205,6 +209,12 @@ export class Assembly {
       await this.#step(['e2fsck', '-f', '-p', device], mountMs);
       await this.#step(['tune2fs', '-U', randomUUID(), device]);
     }
+  }
+
+  async #run(argv: readonly [string, ...string[]]): Promise<CommandResult> {
+    const { exec, signal } = this.#options;
+    const more = signal === undefined ? {} : { signal };
+    return await exec.run({ argv, env: quiet, timeoutMs: assembleMs, ...more });
   }
 
   async #step(argv: readonly [string, ...string[]], timeoutMs?: number): Promise<string> {

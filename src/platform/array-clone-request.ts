@@ -8,6 +8,9 @@ import type { Exec } from './exec.ts';
  * No copy is ever written: each member lies under a throw-away overlay, or is copied itself where there is no device mapper. What the
  * assembling, the change of UUIDs and the replay of logs write goes there.
  *
+ * That all copies are of one instant is the caller's word: members of one array that were copied at different times are put together without
+ * a complaint if they are not too far apart for the kernel.
+ *
  * Tried with md RAID10, LVM (linear and thin), xfs and ext4 on mdadm 4.2 and LVM 2.03.16 without udev. Where udev runs, scanners see the
  * members for a moment before they have UUIDs of their own; machines that put arrays or volume groups together by themselves should be told
  * to leave devices of this name alone. Encrypted layers cannot be opened.

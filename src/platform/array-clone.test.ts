@@ -55,6 +55,7 @@ describe('the members of a clone', () => {
     refused([one], /no copy is given for \/dev\/block:8:16/);
     refused([], /no copy is given for \/dev\/block:8:0, \/dev\/block:8:16/);
     refused([one, two, { original: 'sdx', device: '/copies/x' }], /has no disk sdx/);
+    refused([one, { ...two, device: '/copies/a' }], /given for two disks/);
     refused([one, two, { original: 'S-A', device: '/copies/a2' }], /two copies are given/);
   });
 });

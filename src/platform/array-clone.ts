@@ -82,6 +82,9 @@ export function chooseMembers(
     else for (const below of layer.below) walk(below);
   };
   walk(stack.top);
+  const devices = members.map(({ device }) => device);
+  const twice = devices.find((device, index) => devices.indexOf(device) !== index);
+  if (twice !== undefined) throw wrong(`${twice} is given for two disks`, 'give each disk its own copy');
   const unused = members.filter((member) => ![...chosen.values()].includes(member));
   if (unused.length > 0) {
     const names = unused.map(({ original }) => original).join(', ');

@@ -1,5 +1,5 @@
 /** Programs that stand before the real ones and, after a chosen step of a cut, kill a part of it or hang. */
-import { chmod, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rm, writeFile } from 'node:fs/promises';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemExec, type Exec } from '../../../../src/platform/exec.ts';
@@ -72,12 +72,6 @@ export async function noteNode(): Promise<void> {
 
 export function struck(): boolean {
   return !existsSync(join(directory, 'armed'));
-}
-
-/** Which process of the cut has this pid now is of no interest: only whether it lives. */
-export async function aliveOf(name: string): Promise<boolean> {
-  const pid = await readFile(join(directory, `pid-${name}`), 'utf8').catch(() => '');
-  return pid !== '' && existsSync(`/proc/${pid.trim()}`);
 }
 
 export const faultyExec: Exec = {
