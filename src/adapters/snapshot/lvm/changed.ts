@@ -48,7 +48,8 @@ export async function changedSince(request: ChangedRequest): Promise<ChangedBloc
 
 async function changedOnVolume({ platform, ref, base, files, signal }: ChangedRequest): Promise<Ranges> {
   const { exec, stateDirectory } = platform;
-  if (base.volume !== ref.volume) throw new Error('it is a snapshot of another volume');
+  if (base.provider !== ref.provider || base.volume !== ref.volume)
+    throw new Error('it is a snapshot of another volume');
   const before = pairIn(await volumesOf(platform, signal), ref, base);
   if (before.newer.uuid !== files.volume.uuid) throw new Error('the newer snapshot is not the one that is open');
   const states = await exec.check({ argv: deviceStates(), timeoutMs: askMs, signal });
