@@ -80,12 +80,13 @@ export async function recover(
     failures.push(...result.failures);
     runs.push({ runId: head.runId, workload: head.workload, flow: head.flow, said: result.said });
   }
-  let snapshotsRemoved = 0;
   await mendCatalog(environment, findings);
+  // Before the sweep: a point that is found here is the newest, and an older one's snapshots are no base any more.
+  const { pointsFound, locksRemoved } = await recoverRepository(environment, findings);
   const bases = await labelsOfBases(workloads, environment);
+  let snapshotsRemoved = 0;
   for (const workload of workloads)
     snapshotsRemoved += await sweepSnapshots(workload, environment, bases, request.signal, findings);
-  const { pointsFound, locksRemoved } = await recoverRepository(environment, findings);
   return { runs, pointsFound, snapshotsRemoved, locksRemoved, findings, failures };
 }
 
