@@ -12,6 +12,7 @@ interface Waiter {
 
 /** More than any list of nodes is long; a peer that sends no end of line must not fill the memory. */
 const longestLine = 64 * 1024 * 1024;
+const queueMs = 20;
 /** The guest agent's mark in front of an answer to `guest-sync-delimited`. No byte of UTF-8 text has this value. */
 const sentinel = 0xff;
 
@@ -48,31 +49,16 @@ export class JsonLines implements Disposable {
     timeoutMs: number,
     odd: 'pass' | 'fail' = 'fail',
   ): Promise<JsonLines> {
-    const socket = connect({ path });
-    const connected = Promise.withResolvers<undefined>();
-    const stop = clock.after(timeoutMs, () =>
-      connected.reject(
-        new StillpointError('command-failed', `${name} at ${path} did not answer within ${timeoutMs} ms`),
-      ),
-    );
-    socket.once('connect', () => connected.resolve(undefined));
-    socket.once('error', (error: NodeJS.ErrnoException) =>
-      connected.reject(
-        new StillpointError('command-failed', `${name} at ${path} cannot be reached: ${messageOf(error)}`, {
-          hint: 'check that the process runs and that the socket is the one of its configuration',
-          details: { errno: error.code },
-          cause: error,
-        }),
-      ),
-    );
-    try {
-      await connected.promise;
-      return new JsonLines(socket, name, clock, odd);
-    } catch (error) {
-      socket.destroy();
-      throw error;
-    } finally {
-      stop();
+    const end = clock.monoMs() + timeoutMs;
+    for (;;) {
+      try {
+        return new JsonLines(await connectTo(path, name, clock, Math.max(1, end - clock.monoMs())), name, clock, odd);
+      } catch (error) {
+        // Others wait to be served, also some that have gone since: QEMU keeps a queue of one.
+        const full = error instanceof StillpointError && error.details['errno'] === 'EAGAIN';
+        if (!full || clock.monoMs() + queueMs > end) throw error;
+        await clock.sleep(queueMs);
+      }
     }
   }
 
@@ -152,5 +138,31 @@ export class JsonLines implements Disposable {
     this.#lost = lost;
     this.#socket.destroy();
     for (const waiter of this.#waiters.splice(0)) waiter.fail(lost);
+  }
+}
+
+async function connectTo(path: string, name: string, clock: Clock, timeoutMs: number): Promise<Socket> {
+  const socket = connect({ path });
+  const connected = Promise.withResolvers<Socket>();
+  const fail = (why: string, details: Record<string, unknown>, cause?: unknown): void =>
+    connected.reject(
+      new StillpointError('command-failed', `${name} at ${path} ${why}`, {
+        hint: 'check that the process runs, that the socket is the one of its configuration, and that nobody else uses it',
+        details,
+        cause,
+      }),
+    );
+  const stop = clock.after(timeoutMs, () => fail(`did not answer within ${Math.round(timeoutMs)} ms`, {}));
+  socket.once('connect', () => connected.resolve(socket));
+  socket.on('error', (error: NodeJS.ErrnoException) =>
+    fail(`cannot be reached: ${messageOf(error)}`, { errno: error.code }, error),
+  );
+  try {
+    return await connected.promise;
+  } catch (error) {
+    socket.destroy();
+    throw error;
+  } finally {
+    stop();
   }
 }

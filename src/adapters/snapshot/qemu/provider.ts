@@ -1,4 +1,4 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { SnapshotRef, Volume } from '../../../model/storage.ts';
@@ -105,17 +105,21 @@ class Qemu implements SnapshotProvider {
     const { clock } = this.#platform;
     const made: SnapshotRef[] = [];
     const startMs = clock.monoMs();
+    let reached = false;
     try {
       signal.throwIfAborted();
-      using qmp = await this.#connect(connectInHoldMs);
-      const disks: CutDisk[] = [];
-      for (const volume of group) {
+      const place = async (volume: Volume): Promise<readonly CutDisk[]> => {
         const ref = refOf(volume, label);
         // One that is there already is not ours to remove.
         await mkdir(ref.at, { mode: 0o700 });
         made.push(ref);
-        disks.push(...(await fillPlace(volume, ref, this.#reserve, this.#platform, signal)));
-      }
+        return await fillPlace(volume, ref, this.#reserve, this.#platform, signal);
+      };
+      // All have ended before anything is removed again.
+      const [connected, ...placed] = await Promise.allSettled([this.#connect(connectInHoldMs), ...group.map(place)]);
+      using qmp = valueOf(connected);
+      reached = true;
+      const disks = placed.flatMap(valueOf);
       // Asked at once and answered in turn: a busy machine needs several milliseconds for each question.
       await Promise.all(disks.map((disk) => qmp.execute(addFleece(disk))));
       signal.throwIfAborted();
@@ -131,7 +135,9 @@ class Qemu implements SnapshotProvider {
       };
     } catch (error) {
       const left: string[] = [];
-      for (const ref of made) await this.delete(ref).catch((other: unknown) => left.push(messageOf(other)));
+      // Never reached, the monitor has nothing of it, and the hold must not wait for it again.
+      const undo = (ref: SnapshotRef): Promise<void> => (reached ? this.delete(ref) : rm(ref.at, { recursive: true }));
+      for (const ref of made) await undo(ref).catch((other: unknown) => left.push(messageOf(other)));
       throw new StillpointError('cut-failed', [messageOf(error), ...left].join('; and '), {
         hint: '`stillpoint check` looks at the storage; nothing was copied',
         cause: error,
@@ -151,6 +157,11 @@ class Qemu implements SnapshotProvider {
   async delete(ref: SnapshotRef): Promise<void> {
     await deleteSnapshot(ref, this.#platform, this.#config.qmp);
   }
+}
+
+function valueOf<T>(settled: PromiseSettledResult<T>): T {
+  if (settled.status === 'rejected') throw settled.reason;
+  return settled.value;
 }
 
 export const qemu = {
