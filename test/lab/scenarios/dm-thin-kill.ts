@@ -25,7 +25,7 @@ interface Result {
   readonly writable: readonly boolean[];
 }
 
-const limitMs = 5000;
+const limitMs = 8000;
 /** What is promised where programs start quickly. */
 const graceMs = 1000;
 /** The guest is slow, and slower with the stand-ins: an undo of two volumes starts some twenty programs of up to 100 ms, alone on the machine. */

@@ -35,8 +35,8 @@ export async function plant(step: number, target: Target): Promise<void> {
   const count = `
     cd ${directory}
     n=1
-    while ! /bin/mkdir steps/$n 2>/dev/null; do n=$((n + 1)); done
-    [ $n = ${step} ] && /bin/rm armed`;
+    while ! (set -C; : >steps/$n) 2>/dev/null; do n=$((n + 1)); done
+    [ $n = ${step} ] && { /bin/rm armed; }`;
   for (const name of ['dmsetup', 'fsfreeze']) {
     const real = (await systemExec.which(name)) ?? '';
     const run = `${real} "$@"; code=$?`;
