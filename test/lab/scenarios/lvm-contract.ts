@@ -12,14 +12,14 @@ interface Result {
   readonly left: readonly string[];
 }
 
-const testMs = 15 * 60_000;
+const testMs = 40 * 60_000;
 
 export const scenario: Scenario = {
   name: 'lvm-contract',
   about: 'LVM thin and ordinary volumes keep the contract of snapshot providers, and leave nothing behind',
   disks: [{ name: 'a', bytes: 3 * 1024 ** 3 }],
   memMiB: 640,
-  timeoutMs: 17 * 60_000,
+  timeoutMs: 45 * 60_000,
   full: true,
   async run(guest) {
     await makeGroup('vg0', [guest.disk(0)]);
@@ -50,8 +50,9 @@ export const scenario: Scenario = {
     const result = json as unknown as Result;
     assert.deepEqual(result.failed, []);
     assert.equal(result.exitCode, 0);
-    assert.equal(result.skipped, 0);
-    assert.ok(result.passed >= 4 * 11, `only ${result.passed} tests ran`);
+    // Ordinary volumes cannot tell what changed: three tests of each.
+    assert.equal(result.skipped, 2 * 3);
+    assert.ok(result.passed >= 2 * 14 + 2 * 11, `only ${result.passed} tests ran`);
     assert.deepEqual(result.left, []);
   },
 };
