@@ -29,9 +29,7 @@ interface Case {
 }
 
 const sample: readonly Case[] = [
-  { workload: 'thin', transition: 'after:freeze', victim: 'both' },
-  { workload: 'thin', transition: 'after:cut', victim: 'flow' },
-  { workload: 'thick', transition: 'after:cut', victim: 'both' },
+  { workload: 'thin', transition: 'after:cut', victim: 'both' },
   { workload: 'thick', transition: 'before:record', victim: 'flow' },
 ];
 
