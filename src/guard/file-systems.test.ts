@@ -87,92 +87,92 @@ async function isFrozen(mountPoint: string): Promise<boolean> {
 
 describe('file systems that are frozen with an engine', () => {
   it('are frozen after it and thawed before it', async (t) => {
-    const it = await stage(t);
-    if (it === undefined) return;
-    await using _ = it;
-    const session = await it.application.openHold(it.token, 1000);
+    const on = await stage(t);
+    if (on === undefined) return;
+    await using _ = on;
+    const session = await on.application.openHold(on.token, 1000);
     await session.prepare();
     const frozen = await session.freeze();
     assert.equal(frozen.frozen, true);
     assert.match(frozen.said, /engine: freeze; frozen: /);
-    assert.equal(await isFrozen(it.mountPoint), true);
+    assert.equal(await isFrozen(on.mountPoint), true);
     const asked = await session.ask();
     assert.equal(asked.frozen, true);
     assert.match(asked.said, /is frozen$/);
     const thawed = await session.thaw();
     assert.deepEqual([thawed.thawed, thawed.heldThroughout], [true, true]);
-    assert.equal(await isFrozen(it.mountPoint), false);
-    assert.deepEqual(it.told, ['prepare', 'freeze', 'ask', 'thaw']);
+    assert.equal(await isFrozen(on.mountPoint), false);
+    assert.deepEqual(on.told, ['prepare', 'freeze', 'ask', 'thaw']);
     assert.ok(frozen.spans.concat(thawed.spans).every(({ party }) => party === 'provider'));
   });
 
   it('are thawed by anyone who has the token, once and again', async (t) => {
-    const it = await stage(t);
-    if (it === undefined) return;
-    await using _ = it;
-    const session = await it.application.openHold(it.token, 1000);
+    const on = await stage(t);
+    if (on === undefined) return;
+    await using _ = on;
+    const session = await on.application.openHold(on.token, 1000);
     await session.freeze();
-    assert.equal((await it.application.status(it.token)).state, 'frozen');
-    assert.equal((await it.application.thaw(it.token)).thawed, true);
-    assert.equal((await it.application.status(it.token)).state, 'thawed');
-    const again = await it.application.thaw(it.token);
+    assert.equal((await on.application.status(on.token)).state, 'frozen');
+    assert.equal((await on.application.thaw(on.token)).thawed, true);
+    assert.equal((await on.application.status(on.token)).state, 'thawed');
+    const again = await on.application.thaw(on.token);
     assert.deepEqual([again.thawed, again.heldThroughout], [true, false]);
     assert.match(again.said, /was not frozen/);
-    assert.equal(await isFrozen(it.mountPoint), false);
+    assert.equal(await isFrozen(on.mountPoint), false);
   });
 
   it("are not called held when a stranger thawed them, even if the engine's own hold lasted", async (t) => {
-    const it = await stage(t);
-    if (it === undefined) return;
-    await using _ = it;
-    const session = await it.application.openHold(it.token, 1000);
+    const on = await stage(t);
+    if (on === undefined) return;
+    await using _ = on;
+    const session = await on.application.openHold(on.token, 1000);
     await session.freeze();
-    await systemExec.check({ argv: ['fsfreeze', '-u', it.mountPoint], timeoutMs });
+    await systemExec.check({ argv: ['fsfreeze', '-u', on.mountPoint], timeoutMs });
     const asked = await session.ask();
     assert.equal(asked.frozen, false);
     assert.match(asked.said, /is not frozen/);
-    assert.equal(await isFrozen(it.mountPoint), false, 'asking must not leave it frozen');
+    assert.equal(await isFrozen(on.mountPoint), false, 'asking must not leave it frozen');
     const thawed = await session.thaw();
     assert.deepEqual([thawed.thawed, thawed.heldThroughout], [true, false]);
   });
 
   it('fail the freeze when somebody else holds one, and leave nothing frozen that was not', async (t) => {
-    const it = await stage(t);
-    if (it === undefined) return;
-    await using _ = it;
-    await systemExec.check({ argv: ['fsfreeze', '-f', it.mountPoint], timeoutMs });
-    const session = await it.application.openHold(it.token, 1000);
+    const on = await stage(t);
+    if (on === undefined) return;
+    await using _ = on;
+    await systemExec.check({ argv: ['fsfreeze', '-f', on.mountPoint], timeoutMs });
+    const session = await on.application.openHold(on.token, 1000);
     const frozen = await session.freeze();
     assert.equal(frozen.frozen, false);
     assert.match(frozen.said, /fsfreeze -f .* failed: .*busy/);
   });
 
   it('are not taken for another one that is mounted there now, nor for one of an earlier boot', async (t) => {
-    const it = await stage(t);
-    if (it === undefined) return;
-    await using _ = it;
-    const other = { ...it.token, fileSystems: [{ ...it.frozen, device: '1' }] };
-    const wrong = await it.application.thaw(other);
+    const on = await stage(t);
+    if (on === undefined) return;
+    await using _ = on;
+    const other = { ...on.token, fileSystems: [{ ...on.frozen, device: '1' }] };
+    const wrong = await on.application.thaw(other);
     assert.equal(wrong.thawed, false);
     assert.match(wrong.said, /another file system is mounted/);
-    assert.equal((await it.application.status(other)).state, 'unknown');
-    await assert.rejects((await it.application.openHold(other, 1000)).freeze(), { code: 'freeze-failed' });
-    const gone = { ...it.token, fileSystems: [{ ...it.frozen, mountPoint: join(it.mountPoint, 'gone') }] };
-    assert.equal((await it.application.thaw(gone)).thawed, false);
-    const earlier = { ...it.token, fileSystems: [{ ...it.frozen, device: '1', bootId: 'earlier' }] };
-    assert.equal((await it.application.thaw(earlier)).thawed, true);
-    assert.equal((await it.application.status(earlier)).state, 'thawed');
+    assert.equal((await on.application.status(other)).state, 'unknown');
+    await assert.rejects((await on.application.openHold(other, 1000)).freeze(), { code: 'freeze-failed' });
+    const gone = { ...on.token, fileSystems: [{ ...on.frozen, mountPoint: join(on.mountPoint, 'gone') }] };
+    assert.equal((await on.application.thaw(gone)).thawed, false);
+    const earlier = { ...on.token, fileSystems: [{ ...on.frozen, device: '1', bootId: 'earlier' }] };
+    assert.equal((await on.application.thaw(earlier)).thawed, true);
+    assert.equal((await on.application.status(earlier)).state, 'thawed');
   });
 
   it('change nothing for a token without any', async (t) => {
-    const it = await stage(t);
-    if (it === undefined) return;
-    await using _ = it;
-    const { fileSystems: _none, ...plain } = it.token;
-    const session = await it.application.openHold(plain, 1000);
+    const on = await stage(t);
+    if (on === undefined) return;
+    await using _ = on;
+    const { fileSystems: _none, ...plain } = on.token;
+    const session = await on.application.openHold(plain, 1000);
     const frozen = await session.freeze();
     assert.equal(frozen.said, 'engine: freeze');
-    assert.equal(await isFrozen(it.mountPoint), false);
-    assert.equal((await it.application.thaw(plain)).said, 'engine: thaw');
+    assert.equal(await isFrozen(on.mountPoint), false);
+    assert.equal((await on.application.thaw(plain)).said, 'engine: thaw');
   });
 });

@@ -214,8 +214,15 @@ function play(store: Store, acts: readonly Act[]): void {
         // Blocks of snapshots in between come free and are used again, by other content.
         store.drop(store.files.length - 1 > 1 ? store.files.length - 1 : 99);
         break;
-      default:
+      case 'write':
+      case 'move':
+      case 'punch':
+      case 'preallocate':
+      case 'truncate':
         store[what](index);
+        break;
+      default:
+        what satisfies never;
     }
   }
 }

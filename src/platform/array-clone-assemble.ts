@@ -84,8 +84,18 @@ export class Assembly {
         return await this.#array(layer);
       case 'lv':
         return await this.#volume(layer);
-      default:
+      case 'mount':
+      case 'filesystem':
+      case 'subvolume':
+      case 'thin-pool':
+      case 'vg':
+      case 'crypt':
+      case 'loop':
+      case 'disk':
+      case 'other':
         throw cannot(`${layer.name} (${layer.type})`);
+      default:
+        return layer.type satisfies never;
     }
   }
 

@@ -38,7 +38,7 @@ function telling(real: SnapshotProvider, map: () => Map): SnapshotProvider {
   return overriding(real, {
     async open(ref) {
       const now = await real.open(ref);
-      const open: OpenSnapshot = {
+      const snapshot: OpenSnapshot = {
         at: (original) => now.at(original),
         statOf: (original) => now.statOf?.(original),
         async changedSince(baseRef) {
@@ -58,7 +58,7 @@ function telling(real: SnapshotProvider, map: () => Map): SnapshotProvider {
         },
         [Symbol.asyncDispose]: async () => await now[Symbol.asyncDispose](),
       };
-      return open;
+      return snapshot;
     },
   });
 }
@@ -119,78 +119,78 @@ const warnings = (result: BackupResult): string =>
 
 describe('a backup that asks what changed', () => {
   it('reads the changed blocks and a sample, and keeps exactly one base', async () => {
-    await using it = await stage();
-    const first = await it.backup();
+    await using on = await stage();
+    const first = await on.backup();
     assert.equal(first.evidence.changedBlocks, undefined);
-    assert.equal((await it.bases()).length, 1);
-    await it.change(1_000_000, 10);
-    const second = await it.backup();
+    assert.equal((await on.bases()).length, 1);
+    await on.change(1_000_000, 10);
+    const second = await on.backup();
     assert.equal(second.outcome, 'complete');
     assert.ok(second.point.bytes.read < bytes / 4, `${second.point.bytes.read} bytes were read`);
     assert.equal(second.evidence.changedBlocks?.maps[0]?.source, 'a comparison that is honest');
     assert.equal(second.evidence.changedBlocks?.maps[0]?.base, `stillpoint-${first.point.id}`);
     assert.deepEqual(second.point.changedBlocks, second.evidence.changedBlocks);
     assert.ok(second.evidence.changedBlocks.sampledBytes > 0);
-    await it.holds(second);
-    assert.deepEqual(await it.bases(), [second.point.id]);
+    await on.holds(second);
+    assert.deepEqual(await on.bases(), [second.point.id]);
   });
 
   it('notices a map that lies: reads everything at once, says so, and trusts it not in the next run', async () => {
-    await using it = await stage();
-    await it.backup();
-    await it.change(0, 1000);
-    const honest = await it.backup();
-    await writeFile(it.big, randomBytes(bytes));
-    it.map = 'empty';
-    const lied = await it.backup();
+    await using on = await stage();
+    await on.backup();
+    await on.change(0, 1000);
+    const honest = await on.backup();
+    await writeFile(on.big, randomBytes(bytes));
+    on.map = 'empty';
+    const lied = await on.backup();
     assert.equal(lied.outcome, 'degraded');
     assert.equal(lied.point.level, 'full');
     assert.match(warnings(lied), /where the storage called it unchanged.*everything is read now.*drill/);
     assert.match(warnings(lied), new RegExp(honest.point.id));
     assert.deepEqual(lied.evidence.changedBlocks?.maps, []);
     assert.match(lied.evidence.changedBlocks.wrong ?? '', /called it unchanged/);
-    await it.holds(lied);
+    await on.holds(lied);
     // It still lies, and is not asked.
-    await writeFile(it.big, randomBytes(bytes));
-    const next = await it.backup();
+    await writeFile(on.big, randomBytes(bytes));
+    const next = await on.backup();
     assert.match(warnings(next), /everything is read: in the run of/);
     assert.equal(next.evidence.changedBlocks, undefined);
-    await it.holds(next);
-    it.map = 'honest';
-    await it.change(5, 5);
-    const trusted = await it.backup();
+    await on.holds(next);
+    on.map = 'honest';
+    await on.change(5, 5);
+    const trusted = await on.backup();
     assert.equal(trusted.evidence.changedBlocks?.maps.length, 2);
-    await it.holds(trusted);
+    await on.holds(trusted);
   });
 
   for (const map of ['unsure', 'throws'] as const) {
     it(`reads everything, and says so, when the map ${map === 'unsure' ? 'cannot be told' : 'fails'}`, async () => {
-      await using it = await stage();
-      await it.backup();
-      await it.change(1_000_000, 10);
-      it.map = map;
-      const next = await it.backup();
+      await using on = await stage();
+      await on.backup();
+      await on.change(1_000_000, 10);
+      on.map = map;
+      const next = await on.backup();
       assert.match(warnings(next), map === 'unsure' ? /cannot say it for certain/ : /the map is broken/);
       assert.ok(next.point.bytes.read >= bytes);
-      await it.holds(next);
+      await on.holds(next);
     });
   }
 
   it('keeps the base through recover, and removes it once it is not wanted any more', async () => {
-    await using it = await stage();
-    await it.backup();
-    const recovered = await recover([it.workload], it.scene.environment, { discard: undefined, signal: never });
+    await using on = await stage();
+    await on.backup();
+    const recovered = await recover([on.workload], on.scene.environment, { discard: undefined, signal: never });
     assert.equal(recovered.snapshotsRemoved, 0);
-    assert.equal((await it.bases()).length, 1);
-    const off = { ...it.workload, changedBlocks: false };
-    await it.backup(off);
-    assert.deepEqual(await it.bases(), []);
-    await it.backup();
-    assert.equal((await it.bases()).length, 1);
-    await recover([off], it.scene.environment, { discard: undefined, signal: never });
-    assert.deepEqual(await it.bases(), []);
-    const again = await it.backup();
+    assert.equal((await on.bases()).length, 1);
+    const off = { ...on.workload, changedBlocks: false };
+    await on.backup(off);
+    assert.deepEqual(await on.bases(), []);
+    await on.backup();
+    assert.equal((await on.bases()).length, 1);
+    await recover([off], on.scene.environment, { discard: undefined, signal: never });
+    assert.deepEqual(await on.bases(), []);
+    const again = await on.backup();
     assert.ok(warnings(again).length > 0, 'the base is gone, which is said');
-    await it.holds(again);
+    await on.holds(again);
   });
 });

@@ -60,7 +60,7 @@ export async function bootMachine(): Promise<VirtualMachine> {
   try {
     while (!(await console_()).includes('LAB: up')) {
       if (systemClock.monoMs() - began > bootMs) throw new Error(`it did not boot: ${(await console_()).slice(-2000)}`);
-      await Promise.race([sleep(100), ended(machine.exited, machine.stderrTail)]);
+      await Promise.race([sleep(100), ended(machine.exited, () => machine.stderrTail())]);
     }
     using agent = await connect();
     if ((await agent.status()) !== 'thawed') throw new Error('it booted frozen');

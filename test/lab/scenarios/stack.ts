@@ -125,7 +125,11 @@ export const scenario: Scenario = {
       const commands = new Map<string, Pick<CommandResult, 'exitCode' | 'stdout' | 'stderr'>>();
       const { value } = await guest.timed(`stack ${name}`, () => localHost(recording(commands)).stackOf(path, signal));
       seen[name] = summary(value);
-      const record = { path, commands: Object.fromEntries([...commands].sort()), stack: value };
+      const record = {
+        path,
+        commands: Object.fromEntries([...commands].toSorted(([a], [b]) => (a < b ? -1 : 1))),
+        stack: value,
+      };
       await writeFile(join(guest.share, `stack-${name}.json`), `${JSON.stringify(record, null, 1)}\n`);
     };
     const before = await inventory();

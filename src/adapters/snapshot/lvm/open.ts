@@ -27,9 +27,8 @@ export interface OpenedFiles extends AsyncDisposable {
 
 export async function openSnapshot(platform: Platform, way: Way, ref: SnapshotRef): Promise<OpenSnapshot> {
   const files = await openFiles(platform, way, ref);
-  const { at } = files;
   return {
-    at,
+    at: (original) => files.at(original),
     [Symbol.asyncDispose]: () => files[Symbol.asyncDispose](),
     ...(way.runsOver
       ? { proveWhole: () => proveWhole(platform, ref) }

@@ -7,7 +7,7 @@ import { assertThere, openFiles, type OpenContext } from './files.ts';
 export async function openSnapshot(ref: SnapshotRef, context: OpenContext): Promise<OpenSnapshot> {
   const files = await openFiles(ref, context);
   return {
-    at: files.at,
+    at: (original) => files.at(original),
     async proveWhole() {
       using qmp = await context.connect();
       await assertThere(qmp, ref, files.disks).catch((cause: unknown) => {

@@ -24,7 +24,7 @@ for (const [fileSystem, format] of [
     if ('skip' in scene) return scene;
     return {
       directory: scene.disk(0).mountPoint,
-      create: scene.create,
+      create: () => scene.create(),
       atomicity: 'one-instant',
       dispose: () => scene[Symbol.asyncDispose](),
     };

@@ -286,7 +286,7 @@ export function vss<C>(ssh: ReachModule<C>): SnapshotModule<Config> {
   const config = configWith(ssh.config);
   return {
     kind,
-    config: config as SnapshotModule<Config>['config'],
+    config,
     create(settings, platform) {
       const reached = settings.host === undefined ? undefined : ssh.create(settings.host.ssh as C, platform.host);
       return new Vss(settings, platform, reached === undefined ? undefined : new Windows(reached.exec, settings));

@@ -29,8 +29,11 @@ function wholeFiles(provider: SnapshotProvider): SnapshotProvider {
       if (typeof value !== 'function') return value;
       if (name !== 'open') return value.bind(target) as unknown;
       return async (ref: SnapshotRef): Promise<OpenSnapshot> => {
-        const { at, [Symbol.asyncDispose]: dispose } = await target.open(ref);
-        return { at, [Symbol.asyncDispose]: dispose };
+        const opened = await target.open(ref);
+        return {
+          at: (original) => opened.at(original),
+          [Symbol.asyncDispose]: () => opened[Symbol.asyncDispose](),
+        };
       };
     },
   });
