@@ -144,6 +144,8 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
   const { application, name } = config;
   const storage: readonly Chosen[] =
     config.storage === 'auto' ? snapshotProviders.map(({ kind }) => ({ kind, config: {} })) : config.storage;
+  const remarks: string[] = [];
+  const remarked: Platform = { ...platform, log: { ...platform.log, info: (message) => keep(remarks, message) } };
   return {
     name,
     application: withFileSystems(
@@ -156,13 +158,21 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
       { exec: systemExec, clock: systemClock },
     ),
     applicationSpec: application,
-    providers: storage.map((each) => moduleOf(snapshotProviders, each.kind).create(each.config, platform)),
+    providers: storage.map((each) => moduleOf(snapshotProviders, each.kind).create(each.config, remarked)),
+    remarks: () => remarks,
     budgetMs: config.budgetMs,
     method: config.method,
     consistency: config.consistency,
     changedBlocks: config.changedBlocks,
     degradedStorage: config.degradedStorage,
   };
+}
+
+const mostRemarks = 100;
+
+function keep(remarks: string[], message: string): void {
+  remarks.push(message);
+  if (remarks.length > mostRemarks) remarks.shift();
 }
 
 /** Open for engines' own users, who must reach the copies of drills below; what is private below it is closed by itself. */

@@ -131,8 +131,8 @@ export function platformAt(
 export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
   snapshotProvider(btrfs),
   snapshotProvider(zfs),
-  snapshotProvider(dmThin),
   snapshotProvider(lvmThin),
+  snapshotProvider(dmThin),
   snapshotProvider(reflink),
   snapshotProvider(lvmThick),
   snapshotProvider(qemu),

@@ -111,7 +111,7 @@ async function locate(state: Backup, signal: AbortSignal): Promise<void> {
   // Whatever its own freeze is like: an engine without users writes nothing.
   const located: Located = state.method === 'cold' ? { ...found, holdKind: 'writes-stopped' } : found;
   state.located.set(located);
-  const group = await locateGroup(located, state.workload.providers, signal);
+  const group = await locateGroup(located, state.workload, signal);
   state.group.set(group);
   const layers = await examineLayers(group, located, state.workload, state.environment, signal);
   for (const finding of layers.findings) note(state, finding);

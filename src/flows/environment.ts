@@ -23,6 +23,8 @@ export interface Workload {
   readonly applicationSpec: { readonly kind: string; readonly config: unknown };
   /** In order of preference; each takes the paths that it can cut whole. */
   readonly providers: readonly SnapshotProvider[];
+  /** What the providers remarked of late, for the reasons of a refusal. */
+  readonly remarks?: () => readonly string[];
   /** Undefined: 5 s for a hold that stops writers, 30 min for one that does not. */
   readonly budgetMs: number | undefined;
   /** How backups are made where nobody says it. */

@@ -4,6 +4,7 @@ import type { HoldKind } from '../model/hold.ts';
 import type { SnapshotRef, Volume } from '../model/storage.ts';
 import type { Located } from '../ports/application.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
+import type { Workload } from './environment.ts';
 
 /** The volumes that one provider cuts. */
 export interface Part {
@@ -25,14 +26,18 @@ export interface Group {
  */
 export async function locateGroup(
   located: Located,
-  providers: readonly SnapshotProvider[],
+  workload: Pick<Workload, 'providers' | 'remarks'>,
   signal: AbortSignal,
 ): Promise<Group> {
+  const providers = workload.providers.filter(({ needs }) => needs === 'any' || located.holdKind !== 'none');
+  if (located.holdKind === 'none') {
+    const whole = await oneInstant(located, providers, signal);
+    if (whole !== undefined) return whole;
+  }
   const parts: Part[] = [];
   let left = located.paths;
   for (const provider of providers) {
     if (left.length === 0) break;
-    if (provider.needs === 'hold' && located.holdKind === 'none') continue;
     const volumes = await provider.locate(left, signal);
     if (volumes.length === 0) continue;
     parts.push({ provider, volumes });
@@ -43,7 +48,7 @@ export async function locateGroup(
     const names = left.map((path) => `${path.role} ${path.path}`).join(', ');
     throw new StillpointError(
       'path-outside-group',
-      `recovery needs ${names}, which no snapshot provider of this workload can cut`,
+      `recovery needs ${names}, which no snapshot provider of this workload can cut${whyPassed(left, workload)}`,
       {
         hint:
           located.holdKind === 'none'
@@ -64,6 +69,28 @@ export async function locateGroup(
     );
   }
   return { parts, volumes: parts.flatMap((part) => part.volumes), atomicity, how };
+}
+
+/** Without a hold only a provider will do that cuts all of it at one instant, wherever it stands in the list. */
+async function oneInstant(
+  located: Located,
+  providers: readonly SnapshotProvider[],
+  signal: AbortSignal,
+): Promise<Group | undefined> {
+  for (const provider of providers) {
+    const volumes = await provider.locate(located.paths, signal);
+    const held = new Set(volumes.flatMap((volume) => volume.holds));
+    if (!located.paths.every(({ name }) => held.has(name))) continue;
+    const { atomicity, how } = provider.atomicity(volumes);
+    if (atomicity === 'one-instant') return { parts: [{ provider, volumes }], volumes, atomicity, how };
+  }
+  return undefined;
+}
+
+/** What the providers remarked on these paths when they passed them on. */
+function whyPassed(left: Located['paths'], { remarks }: Pick<Workload, 'remarks'>): string {
+  const said = new Set((remarks?.() ?? []).filter((remark) => left.some(({ path }) => remark.includes(path))));
+  return said.size === 0 ? '' : ` (${[...said].join('; ')})`;
 }
 
 function atomicityOf(parts: readonly Part[]): { readonly atomicity: GroupCut['atomicity']; readonly how: string } {

@@ -114,7 +114,7 @@ async function sweepSnapshots(
       }),
     );
     const ours = new Set([...(await knownRuns(environment.stateDirectory))].map(labelOf));
-    const group = await locateGroup(await workload.application.locate(signal), workload.providers, signal);
+    const group = await locateGroup(await workload.application.locate(signal), workload, signal);
     let removed = 0;
     for (const part of group.parts) {
       for await (const ref of part.provider.list(part.volumes)) {

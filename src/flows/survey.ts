@@ -48,7 +48,7 @@ export async function planBackup(
   if (method === 'online' || method === 'concurrent')
     return await planOnline(workload, environment, found, { method, level }, refusals, signal);
   const located: Located = method === 'cold' ? { ...found, holdKind: 'writes-stopped' } : found;
-  const group = await locateGroup(located, workload.providers, signal).catch(refused);
+  const group = await locateGroup(located, workload, signal).catch(refused);
   const layers =
     group === undefined ? undefined : await examineLayers(group, located, workload, environment, signal).catch(refused);
   const choice = await choose(workload, environment, located, level).catch(refused);
@@ -287,7 +287,7 @@ export async function check(workload: Workload, environment: Environment, signal
       said: `${workload.application.engine} ${located.version}, ${located.member.role} ${located.member.member}, ${located.paths.length} required paths`,
     });
     for await (const finding of workload.application.check?.(signal) ?? []) add(finding);
-    const group = await attempt('volumes', () => locateGroup(located, workload.providers, signal));
+    const group = await attempt('volumes', () => locateGroup(located, workload, signal));
     if (group !== undefined) {
       for (const volume of group.volumes)
         add({ severity: 'info', check: 'volumes', said: `${volume.id} holds ${volume.holds.join(', ')}` });

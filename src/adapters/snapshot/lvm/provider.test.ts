@@ -208,6 +208,7 @@ describe('lvm', { skip: root ? false : 'needs root: no path is claimed without' 
       findings.map(({ severity }) => severity),
       ['error'],
     );
+    assert.deepEqual(await short.locate([required], signal), [], 'the next provider gets its chance');
     assert.match(findings[0]?.said ?? '', /vg0 has 32 MiB free and a snapshot of it need(s)? 64 MiB/);
     const fixed = lvmThick.create({ snapshotSize: '40MiB' }, (await script(t, lvs(small), stackOn('d1'))).platform);
     await assert.rejects(fixed.prepare(group, signal), { code: 'space-short', message: /32 MiB free/ });

@@ -30,7 +30,7 @@ export function thickWay(settings: ThickConfig): Way {
     kind: 'lvm-thick',
     expectedMs: 250,
     runsOver: true,
-    whyNot,
+    whyNot: (origin) => whyNot(origin) ?? (configured === undefined ? whyNoRoom(origin, requestOf) : undefined),
     findings: (group, volumes) => {
       const origins = group.map((volume) => originOf(volumes, volume));
       return spaceFindings(
@@ -56,6 +56,17 @@ export function thickWay(settings: ThickConfig): Way {
 function whyNot({ segmentTypes, attr, name, vg }: LogicalVolume): string | undefined {
   if (!segmentTypes.every((type) => segmentForm.test(type))) return `it is ${segmentTypes.join(' and ')}`;
   return /^[sS]/.test(attr) ? `${vg}/${name} is itself a snapshot` : undefined;
+}
+
+/** Without a size that somebody asked for, the next provider gets its chance where there is no room for any. */
+function whyNoRoom(
+  origin: LogicalVolume,
+  requestOf: (origin: LogicalVolume, bytesPerSecond: number, keepMs: number | undefined) => SizeRequest,
+): string | undefined {
+  const { least } = wantedBytes(requestOf(origin, 0, undefined));
+  return origin.vgFreeBytes >= least
+    ? undefined
+    : `its volume group ${origin.vg} has ${mib(origin.vgFreeBytes)} free, and a snapshot needs ${mib(least)}`;
 }
 
 function freeOf(origins: readonly LogicalVolume[]): ReadonlyMap<string, number> {
