@@ -6,6 +6,7 @@
  */
 import { parseArgs } from 'node:util';
 import { messageOf } from '../src/model/errors.ts';
+import { runMachineScenarios, scenarios as machines, type MachineScenario } from '../test/lab/qemu/lab.ts';
 import { loadScenarios, runScenario, type ScenarioResult } from '../test/lab/run.ts';
 import type { Scenario } from '../test/lab/scenario.ts';
 import { openMachine } from '../test/lab/uml.ts';
@@ -22,11 +23,14 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 });
 
-function chosen(all: readonly Scenario[], names: readonly string[]): readonly Scenario[] {
+function refuseUnknown(all: readonly { readonly name: string }[], names: readonly string[]): void {
   for (const name of names) {
     if (!all.some((each) => each.name === name))
       throw new Error(`no scenario is called ${name}; there are ${all.map((each) => each.name).join(', ')}`);
   }
+}
+
+function chosen<S extends { readonly name: string }>(all: readonly S[], names: readonly string[]): readonly S[] {
   return names.length === 0 ? all : all.filter((each) => names.includes(each.name));
 }
 
@@ -38,6 +42,14 @@ function text({ name, outcome, ms, why, result, directory }: ScenarioResult): st
     ...(result === undefined ? [] : [JSON.stringify(result, null, 2).replaceAll(/^/gm, '    ')]),
     ...(directory === undefined ? [] : [`    kept: ${directory}`]),
   ].join('\n');
+}
+
+/** Those of the virtual machine share one boot of it. */
+async function runMachines(some: readonly MachineScenario[]): Promise<readonly ScenarioResult[]> {
+  if (some.length === 0) return [];
+  const results = await runMachineScenarios(some, { full: values.full });
+  if (!values.json) for (const done of results) process.stdout.write(`${text(done)}\n`);
+  return results;
 }
 
 async function runAll(scenarios: readonly Scenario[]): Promise<readonly ScenarioResult[]> {
@@ -60,18 +72,23 @@ async function runAll(scenarios: readonly Scenario[]): Promise<readonly Scenario
 async function main(): Promise<number> {
   const scenarios = await loadScenarios();
   if (values.list) {
-    for (const { name, about, full } of scenarios)
+    for (const { name, about, full } of [...scenarios, ...machines.map((each) => ({ ...each, full: false }))])
       process.stdout.write(`${name.padEnd(24)}${full === true ? '(full) ' : ''}${about}\n`);
     return 0;
   }
   if (values.shell !== undefined) {
+    refuseUnknown(scenarios, [values.shell]);
     const [scenario] = chosen(scenarios, [values.shell]);
     if (scenario === undefined) return 1;
     await using machine = await openMachine({ disks: scenario.disks, memMiB: scenario.memMiB, keep: true });
     process.stdout.write(`${machine.shellCommand()}\n# afterwards: rm -r ${machine.directory}\n`);
     return 0;
   }
-  const results = await runAll(chosen(scenarios, positionals));
+  refuseUnknown([...scenarios, ...machines], positionals);
+  const results = [
+    ...(await runAll(chosen(scenarios, positionals))),
+    ...(await runMachines(chosen(machines, positionals))),
+  ];
   if (values.json) process.stdout.write(`${JSON.stringify({ schema: 'stillpoint-lab/1', results }, null, 2)}\n`);
   return results.some(({ outcome }) => outcome === 'failed') ? 1 : 0;
 }
