@@ -33,8 +33,10 @@ import {
 
 const timeoutMs = 15_000;
 
+type Asking = Pick<Exec, 'run' | 'which'>;
+
 /** Asks; changes nothing. The text instead of facts is what lsblk said when it knows none of the devices. */
-export async function gather(exec: Exec, devices: readonly string[], signal: AbortSignal): Promise<Facts | string> {
+export async function gather(exec: Asking, devices: readonly string[], signal: AbortSignal): Promise<Facts | string> {
   const asker = new Asker(exec, signal);
   const roots = await asker.blocksOf(devices);
   if (typeof roots === 'string') return roots;
@@ -46,7 +48,7 @@ export async function gather(exec: Exec, devices: readonly string[], signal: Abo
 }
 
 class Asker {
-  readonly #exec: Exec;
+  readonly #exec: Asking;
   readonly #signal: AbortSignal;
   readonly #blocks = new Map<string, Block>();
   readonly #mappers = new Map<string, Mapper>();
@@ -59,7 +61,7 @@ class Asker {
   #chassis: string | undefined;
   #states: Promise<string | undefined> | undefined;
 
-  constructor(exec: Exec, signal: AbortSignal) {
+  constructor(exec: Asking, signal: AbortSignal) {
     this.#exec = exec;
     this.#signal = signal;
   }

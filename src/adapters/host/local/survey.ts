@@ -4,7 +4,7 @@ import { codeOf, messageOf, StillpointError } from '../../../model/errors.ts';
 import type { Finding } from '../../../model/point.ts';
 import type { StorageLayer, StorageStack } from '../../../model/storage.ts';
 import type { Clock } from '../../../platform/clock.ts';
-import type { Exec } from '../../../platform/exec.ts';
+import type { Command, CommandResult, Exec } from '../../../platform/exec.ts';
 import { isWithin } from '../../../platform/files.ts';
 import { findMount, listDirectory, listMounts, readBelow } from './commands.ts';
 import { gather } from './ask.ts';
@@ -24,6 +24,9 @@ const deepest = 8;
 
 /** Health may change at any moment after it was asked, so that this adds little; but no run may take the answers of the one before. */
 const freshMs = 3000;
+/** On a machine on which asking takes long, all would else be asked again for every path: as many times as long as it took, at most this. */
+const timesAsLong = 4;
+const longestFreshMs = 30_000;
 
 /**
  * What is known of devices, for the next question within a few seconds: every provider asks for every path, mostly on the same devices,
@@ -32,6 +35,8 @@ const freshMs = 3000;
 export class Recent {
   readonly #clock: Pick<Clock, 'monoMs'>;
   readonly #answers = new Map<string, { readonly facts: Promise<Facts | string>; endedMs: number }>();
+  readonly #results = new Map<string, { readonly result: CommandResult; readonly endedMs: number }>();
+  #freshMs = freshMs;
 
   constructor(clock: Pick<Clock, 'monoMs'>) {
     this.#clock = clock;
@@ -40,7 +45,7 @@ export class Recent {
   /** `key` tells file systems apart that come to the same devices one after the other. */
   async facts(key: string, ask: () => Promise<Facts | string>): Promise<Facts | string> {
     const now = this.#clock.monoMs();
-    for (const [each, { endedMs }] of this.#answers) if (now - endedMs > freshMs) this.#answers.delete(each);
+    for (const [each, { endedMs }] of this.#answers) if (now - endedMs > this.#freshMs) this.#answers.delete(each);
     const known = this.#answers.get(key);
     // Whoever asked first may have been cancelled; that is not this one's failure.
     if (known !== undefined) return await known.facts.catch(ask);
@@ -53,8 +58,27 @@ export class Recent {
       throw error;
     } finally {
       answer.endedMs = this.#clock.monoMs();
+      this.#freshMs = Math.min(longestFreshMs, Math.max(freshMs, timesAsLong * (answer.endedMs - now)));
     }
   }
+
+  /**
+   * Runs a command that changes nothing, or gives its answer of a moment ago: what LVM and device-mapper say is of all devices, whatever
+   * stack is asked for. Not for what must be known now (whether a device is suspended).
+   */
+  async run(exec: Exec, command: Command): Promise<CommandResult> {
+    const key = command.argv.join('\0');
+    const known = this.#results.get(key);
+    if (known !== undefined && this.#clock.monoMs() - known.endedMs <= this.#freshMs) return known.result;
+    const result = await exec.run(command);
+    if (result.cancelled || result.timedOut) this.#results.delete(key);
+    else this.#results.set(key, { result, endedMs: this.#clock.monoMs() });
+    return result;
+  }
+}
+
+function isOfAll([program, word]: Command['argv']): boolean {
+  return ['lvs', 'vgs', 'pvs', 'blkid'].includes(program) || (program === 'dmsetup' && word === 'status');
 }
 
 /** One question for one stack. What several of its layers lie on is asked once. */
@@ -70,6 +94,15 @@ export class Survey {
     this.#exec = exec;
     this.#recent = recent;
     this.#signal = signal;
+  }
+
+  /** Remembers what is of all devices, whichever of them is asked about. */
+  get #asking(): Pick<Exec, 'run' | 'which'> {
+    const exec = this.#exec;
+    return {
+      which: (program) => exec.which(program),
+      run: (command) => (isOfAll(command.argv) ? this.#recent.run(exec, command) : exec.run(command)),
+    };
   }
 
   async stackOf(path: string): Promise<StorageStack> {
@@ -192,7 +225,7 @@ export class Survey {
     depth: number,
   ): Promise<readonly StorageLayer[]> {
     const facts = await this.#recent.facts([uuid ?? '', ...devices].join(' '), () =>
-      gather(this.#exec, devices, this.#signal),
+      gather(this.#asking, devices, this.#signal),
     );
     // A container sees the mount but often not the device below it; the file system above can be cut all the same.
     if (typeof facts === 'string') return devices.map((device) => otherLayer(device, { lsblk: facts }));
