@@ -1,26 +1,16 @@
-/** Every scenario as a test. The small ones by default; STILLPOINT_TEST_FULL=1 runs everything. */
+/** The lab itself, and what is tried in it without the whole program. */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { loadScenarios, runScenario } from './run.ts';
+import { scenariosAsTests } from './as-tests.ts';
+import { wholeProgram } from './whole-program.ts';
 import { bootGuest, members, openMachine, whyNoLab } from './uml.ts';
 
 const full = process.env['STILLPOINT_TEST_FULL'] === '1';
-const scenarios = await loadScenarios();
+
+await scenariosAsTests('parts', (name) => !wholeProgram.has(name));
 
 describe('lab', () => {
-  for (const scenario of scenarios) {
-    it(`${scenario.name}: ${scenario.about}`, async (t) => {
-      const { outcome, why, ms } = await runScenario(scenario, { full });
-      if (outcome === 'skipped') {
-        t.skip(why);
-        return;
-      }
-      t.diagnostic(`${scenario.name}: ${Math.round(ms / 1000)} s`);
-      assert.equal(outcome, 'passed', why);
-    });
-  }
-
   it('leaves nothing on this machine when the power is cut, and says that a scenario does not exist', async (t) => {
     const missing = await whyNoLab();
     if (missing !== undefined) {

@@ -87,6 +87,7 @@ function membersOf(stack: StorageStack, copies: readonly string[], guest: Guest)
 
 export const scenario: Scenario = {
   name: 'array-clone',
+  full: true,
   about: 'copied members of a RAID10 with LVM are put together beside the running original, which does not notice',
   disks: ['a', 'b', 'c', 'd', 'copy-a', 'copy-b'].map((name) => ({ name, bytes: 512 * mib })),
   memMiB: 1536,

@@ -14,6 +14,7 @@ interface Result {
 
 export const scenario: Scenario = {
   name: 'dm-thin-contract',
+  full: true,
   about: 'the provider dm-thin keeps the contract of snapshot providers, and leaves nothing behind',
   disks: [{ name: 'a', bytes: 2 * 1024 ** 3 }],
   memMiB: 640,

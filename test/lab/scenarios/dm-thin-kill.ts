@@ -43,6 +43,7 @@ const few: readonly (readonly [number, Target])[] = [
 
 export const scenario: Scenario = {
   name: 'dm-thin-kill',
+  full: true,
   about: 'whatever is killed at whatever step of a cut of thin volumes, all is resumed and thawed, and no id is left',
   disks: [{ name: 'a', bytes: 2 * 1024 ** 3 }],
   memMiB: 640,
