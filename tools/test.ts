@@ -74,7 +74,7 @@ async function runFiles(some: readonly string[], covered: boolean): Promise<Cove
   const events = run({
     files: some.map((file) => resolve(file)),
     concurrency: filesAtOnce,
-    timeout: (values.full === true ? 60 : 10) * minute,
+    timeout: (values.full === true ? 60 : 20) * minute,
     signal: abort.signal,
     ...(nameFilters.length === 0
       ? {}
