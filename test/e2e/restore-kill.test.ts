@@ -101,8 +101,8 @@ describe('recover', () => {
       return;
     }
     await using _stage = stage;
-    // Killed after the commit and before the snapshot is removed.
-    await stage.run(['backup', 'orders', '--json'], { STILLPOINT_FAULT: 'exit:before:expire' });
+    // Killed with a snapshot that is no point's: nothing keeps it.
+    await stage.run(['backup', 'orders', '--json'], { STILLPOINT_FAULT: 'exit:before:copy' });
     const [ours] = await stage.leftovers();
     assert.ok(ours !== undefined);
     const foreign = join(

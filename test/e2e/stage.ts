@@ -316,7 +316,12 @@ function isBase(path: string, stateDirectory: string): boolean {
   if (!existsSync(file)) return false;
   const catalog = new DatabaseSync(file, { readOnly: true });
   try {
-    const newest = catalog.prepare('SELECT id FROM point ORDER BY cut_at DESC, id DESC LIMIT 1').get()?.['id'];
+    // Points of the engine's own backup have no volumes, and no snapshots to count from.
+    const newest = catalog
+      .prepare(
+        "SELECT id FROM point WHERE json_array_length(document, '$.volumes') > 0 ORDER BY cut_at DESC, id DESC LIMIT 1",
+      )
+      .get()?.['id'];
     return typeof newest === 'string' && path.includes(newest);
   } finally {
     catalog.close();
