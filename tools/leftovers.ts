@@ -16,12 +16,15 @@ export class Descendants {
   /** Call it a few times a second: a process is missed only if it and its parent both come and go between two looks. */
   look(): void {
     const processes = readProcesses();
+    const now = new Map(processes.map((each) => [each.pid, each.startTime]));
+    // By pid alone a stranger would be taken in that was given the pid of one of ours, with all of its children.
+    const isOurs = (pid: number): boolean => now.has(pid) && this.#known.get(pid)?.startTime === now.get(pid);
     let found = true;
     while (found) {
       found = false;
       for (const { pid, parent, startTime, command } of processes) {
         if (this.#known.get(pid)?.startTime === startTime) continue;
-        if (parent !== process.pid && !this.#known.has(parent)) continue;
+        if (parent !== process.pid && !isOurs(parent)) continue;
         this.#known.set(pid, { pid, startTime, command });
         found = true;
       }
