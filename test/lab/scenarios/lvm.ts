@@ -18,6 +18,7 @@ interface Result {
 
 export const scenario: Scenario = {
   name: 'lvm',
+  full: true,
   about: 'LVM: changed blocks against every byte, a snapshot that runs over, killed openers and a killed lvcreate',
   disks: [{ name: 'a', bytes: 4 * 1024 ** 3 }],
   memMiB: 1024,
