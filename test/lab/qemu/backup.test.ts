@@ -35,7 +35,8 @@ async function change(files: readonly string[], from: number): Promise<void> {
   const program = `
     const { DatabaseSync } = require('node:sqlite');
     for (const file of process.argv.slice(2)) {
-      const database = new DatabaseSync(file);
+      // The guard of a killed flow needs a moment to see that, and holds its lock until then.
+      const database = new DatabaseSync(file, { timeout: 15000 });
       database.exec('update rows set text = random() where rowid between ' + Number(process.argv[1]) + ' and ' + (Number(process.argv[1]) + 50));
       database.close();
     }`;
