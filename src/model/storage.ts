@@ -70,6 +70,21 @@ export interface StorageStack {
   readonly top: StorageLayer;
 }
 
+/** A source file's identity at the cut. Nanoseconds since 1970 as bigint; as lstat gives them. */
+export interface FileStat {
+  readonly type: 'file' | 'directory' | 'symlink' | 'other';
+  readonly size: bigint;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+  readonly inode: bigint;
+  readonly device: bigint;
+  readonly links: bigint;
+  readonly mtimeNs: bigint;
+  readonly ctimeNs: bigint;
+  readonly atimeNs: bigint;
+}
+
 /** Part of a file, in bytes. */
 export interface ByteRange {
   readonly offset: number;

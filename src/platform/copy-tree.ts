@@ -1,24 +1,12 @@
 import { copyFile, lstat, mkdir, open, readdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises';
-import { constants, type BigIntStats } from 'node:fs';
+import { constants } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { codeOf, StillpointError } from '../model/errors.ts';
-import type { RequiredPath } from '../model/storage.ts';
-import { isWithin } from './files.ts';
+import type { FileStat, RequiredPath } from '../model/storage.ts';
+import { fileStatOf, isWithin } from './files.ts';
 
 /** A source file's identity before it was copied, as lstat gave it. Times in nanoseconds since 1970. */
-export interface TreeStat {
-  readonly type: 'file' | 'directory' | 'symlink' | 'other';
-  readonly size: bigint;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly inode: bigint;
-  readonly device: bigint;
-  readonly links: bigint;
-  readonly mtimeNs: bigint;
-  readonly ctimeNs: bigint;
-  readonly atimeNs: bigint;
-}
+export type TreeStat = FileStat;
 
 export interface TreeEntry {
   readonly path: string;
@@ -39,26 +27,10 @@ const manifestName = 'manifest.jsonl';
 const filesName = 'root';
 const schema = 'stillpoint.tree/1';
 
-function statFrom(stats: BigIntStats): TreeStat {
-  return {
-    type: stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : stats.isSymbolicLink() ? 'symlink' : 'other',
-    size: stats.size,
-    mode: Number(stats.mode),
-    uid: Number(stats.uid),
-    gid: Number(stats.gid),
-    inode: stats.ino,
-    device: stats.dev,
-    links: stats.nlink,
-    mtimeNs: stats.mtimeNs,
-    ctimeNs: stats.ctimeNs,
-    atimeNs: stats.atimeNs,
-  };
-}
-
 /** Undefined when there is nothing of that name (any more). */
 async function statOf(path: string): Promise<TreeStat | undefined> {
   try {
-    return statFrom(await lstat(path, { bigint: true }));
+    return fileStatOf(await lstat(path, { bigint: true }));
   } catch (error) {
     if (vanishedBy(error)) return undefined;
     throw error;

@@ -1,3 +1,5 @@
+import type { BigIntStats } from 'node:fs';
+import type { FileStat } from '../model/storage.ts';
 import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { lstat, open, readFile, rename, rm } from 'node:fs/promises';
@@ -73,4 +75,21 @@ export function parseMountPoints(mountinfo: string): readonly string[] {
 export async function mountPointsBelow(directory: string): Promise<readonly string[]> {
   const all = parseMountPoints(await readFile('/proc/self/mountinfo', 'utf8'));
   return [...new Set(all)].filter((mountPoint) => mountPoint !== directory && isWithin(mountPoint, directory));
+}
+
+/** What lstat said, in our words. `mode` with the bits of the type. */
+export function fileStatOf(stats: BigIntStats): FileStat {
+  return {
+    type: stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : stats.isSymbolicLink() ? 'symlink' : 'other',
+    size: stats.size,
+    mode: Number(stats.mode),
+    uid: Number(stats.uid),
+    gid: Number(stats.gid),
+    inode: stats.ino,
+    device: stats.dev,
+    links: stats.nlink,
+    mtimeNs: stats.mtimeNs,
+    ctimeNs: stats.ctimeNs,
+    atimeNs: stats.atimeNs,
+  };
 }

@@ -2,22 +2,9 @@ import type { GroupCut } from '../model/evidence.ts';
 import type { HoldKind } from '../model/hold.ts';
 import type { CutBy } from '../model/layer-rules.ts';
 import type { Finding } from '../model/point.ts';
-import type { ByteRange, RequiredPath, SnapshotRef, Volume } from '../model/storage.ts';
+import type { ByteRange, FileStat, RequiredPath, SnapshotRef, Volume } from '../model/storage.ts';
 
-/** A source file's identity at the cut. Nanoseconds since 1970 as bigint; as lstat gives them. */
-export interface FileStat {
-  readonly type: 'file' | 'directory' | 'symlink' | 'other';
-  readonly size: bigint;
-  readonly mode: number;
-  readonly uid: number;
-  readonly gid: number;
-  readonly inode: bigint;
-  readonly device: bigint;
-  readonly links: bigint;
-  readonly mtimeNs: bigint;
-  readonly ctimeNs: bigint;
-  readonly atimeNs: bigint;
-}
+export type { FileStat };
 
 /** A snapshot made readable. Closing it removes nothing but what opening it made. */
 export interface OpenSnapshot extends AsyncDisposable {

@@ -1,6 +1,7 @@
 import type { BigIntStats } from 'node:fs';
 import { lstat, readdir, readlink } from 'node:fs/promises';
 import { codeOf, messageOf, StillpointError } from '../model/errors.ts';
+import { fileStatOf } from '../platform/files.ts';
 import type { FileChanges, FileStat } from '../ports/snapshot-provider.ts';
 import type { TreeEntry } from './api.ts';
 import { pathBytes, pathText } from './names.ts';
@@ -76,20 +77,7 @@ export function unreadable(path: Buffer, error: unknown): StillpointError {
 }
 
 export function toFileStat(stat: BigIntStats): FileStat {
-  const type = stat.isFile() ? 'file' : stat.isDirectory() ? 'directory' : stat.isSymbolicLink() ? 'symlink' : 'other';
-  return {
-    type,
-    size: stat.size,
-    mode: Number(stat.mode) & 0o7777,
-    uid: Number(stat.uid),
-    gid: Number(stat.gid),
-    inode: stat.ino,
-    device: stat.dev,
-    links: stat.nlink,
-    mtimeNs: stat.mtimeNs,
-    ctimeNs: stat.ctimeNs,
-    atimeNs: stat.atimeNs,
-  };
+  return { ...fileStatOf(stat), mode: Number(stat.mode) & 0o7777 };
 }
 
 async function statCopy(from: Buffer): Promise<FileStat> {

@@ -6,7 +6,7 @@ import { messageOf } from '../../../model/errors.ts';
 import { clip, union, type Ranges } from '../../../model/ranges.ts';
 import type { SnapshotRef } from '../../../model/storage.ts';
 import { changedByFiemap } from '../../../platform/fiemap.ts';
-import { isWithin } from '../../../platform/files.ts';
+import { fileStatOf, isWithin } from '../../../platform/files.ts';
 import { identify } from '../../../platform/process.ts';
 import type { Platform } from '../../../ports/module.ts';
 import type { ChangedBlocks, FileChanges, FileStat } from '../../../ports/snapshot-provider.ts';
@@ -132,18 +132,5 @@ async function sweep(directory: string): Promise<void> {
 /** Undefined for what is no regular file or not there. */
 async function fileStat(path: string): Promise<FileStat | undefined> {
   const stats = await lstat(path, { bigint: true }).catch(() => undefined);
-  if (stats?.isFile() !== true) return undefined;
-  return {
-    type: 'file',
-    size: stats.size,
-    mode: Number(stats.mode),
-    uid: Number(stats.uid),
-    gid: Number(stats.gid),
-    inode: stats.ino,
-    device: stats.dev,
-    links: stats.nlink,
-    mtimeNs: stats.mtimeNs,
-    ctimeNs: stats.ctimeNs,
-    atimeNs: stats.atimeNs,
-  };
+  return stats?.isFile() === true ? fileStatOf(stats) : undefined;
 }

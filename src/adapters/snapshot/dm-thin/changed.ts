@@ -6,8 +6,9 @@ import { changedByExtents } from '../../../model/extents.ts';
 import type { SnapshotRef } from '../../../model/storage.ts';
 import { fileExtents } from '../../../platform/fiemap.ts';
 import { thinDelta, type ThinDelta } from '../../../platform/thin-delta.ts';
+import { fileStatOf } from '../../../platform/files.ts';
 import type { Platform } from '../../../ports/module.ts';
-import type { ChangedBlocks, FileChanges, FileStat } from '../../../ports/snapshot-provider.ts';
+import type { ChangedBlocks, FileChanges } from '../../../ports/snapshot-provider.ts';
 import { status } from './commands.ts';
 import type { Entry } from './ledger.ts';
 import type { OpenedThin } from './open.ts';
@@ -82,7 +83,7 @@ function blocksOf(
       }
       const sizes = { baseSize: Number(base.size), nowSize: Number(now.size) };
       const ranges = changedByExtents({ base: baseMap, now: nowMap, ...sizes, changedPhysical });
-      return { base: statFrom(base), ranges } satisfies FileChanges;
+      return { base: fileStatOf(base), ranges } satisfies FileChanges;
     },
     [Symbol.asyncDispose]: () => older[Symbol.asyncDispose](),
   };
@@ -90,20 +91,4 @@ function blocksOf(
 
 function isMappable(stats: BigIntStats): boolean {
   return stats.isFile() && stats.size <= BigInt(Number.MAX_SAFE_INTEGER);
-}
-
-function statFrom(stats: BigIntStats): FileStat {
-  return {
-    type: 'file',
-    size: stats.size,
-    mode: Number(stats.mode),
-    uid: Number(stats.uid),
-    gid: Number(stats.gid),
-    inode: stats.ino,
-    device: stats.dev,
-    links: stats.nlink,
-    mtimeNs: stats.mtimeNs,
-    ctimeNs: stats.ctimeNs,
-    atimeNs: stats.atimeNs,
-  };
 }

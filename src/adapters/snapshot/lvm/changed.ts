@@ -7,8 +7,9 @@ import type { Ranges } from '../../../model/ranges.ts';
 import type { SnapshotRef } from '../../../model/storage.ts';
 import { fileExtents } from '../../../platform/fiemap.ts';
 import { thinDelta } from '../../../platform/thin-delta.ts';
+import { fileStatOf } from '../../../platform/files.ts';
 import type { Platform } from '../../../ports/module.ts';
-import type { ChangedBlocks, FileChanges, FileStat } from '../../../ports/snapshot-provider.ts';
+import type { ChangedBlocks, FileChanges } from '../../../ports/snapshot-provider.ts';
 import { deviceStates, deviceStatus } from './commands.ts';
 import { listed, snapshotIn } from './lvs.ts';
 import type { OpenedFiles } from './open.ts';
@@ -132,7 +133,7 @@ function blocksOf(
       }
       const sizes = { baseSize: Number(base.size), nowSize: Number(now.size) };
       const ranges = changedByExtents({ base: baseMap, now: nowMap, ...sizes, changedPhysical: changed });
-      return { base: statFrom(base), ranges } satisfies FileChanges;
+      return { base: fileStatOf(base), ranges } satisfies FileChanges;
     },
     [Symbol.asyncDispose]: () => older[Symbol.asyncDispose](),
   };
@@ -140,20 +141,4 @@ function blocksOf(
 
 function isMappable(stats: BigIntStats): boolean {
   return stats.isFile() && stats.size <= BigInt(Number.MAX_SAFE_INTEGER);
-}
-
-function statFrom(stats: BigIntStats): FileStat {
-  return {
-    type: 'file',
-    size: stats.size,
-    mode: Number(stats.mode),
-    uid: Number(stats.uid),
-    gid: Number(stats.gid),
-    inode: stats.ino,
-    device: stats.dev,
-    links: stats.nlink,
-    mtimeNs: stats.mtimeNs,
-    ctimeNs: stats.ctimeNs,
-    atimeNs: stats.atimeNs,
-  };
 }

@@ -3,6 +3,7 @@ import { lstat } from 'node:fs/promises';
 import { messageOf } from '../../../model/errors.ts';
 import { changedByExtents } from '../../../model/extents.ts';
 import { clip, normalize, union, type Ranges } from '../../../model/ranges.ts';
+import { fileStatOf } from '../../../platform/files.ts';
 import type { SnapshotRef } from '../../../model/storage.ts';
 import { fileExtents } from '../../../platform/fiemap.ts';
 import type { ChangedBlocks, FileChanges, FileStat } from '../../../ports/snapshot-provider.ts';
@@ -162,18 +163,5 @@ function inFileSystem(ranges: Ranges, { offset: start, bytes }: DirectPlace): Ra
 }
 
 async function statOf(path: string): Promise<FileStat> {
-  const stats = await lstat(path, { bigint: true });
-  return {
-    type: stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : stats.isSymbolicLink() ? 'symlink' : 'other',
-    size: stats.size,
-    mode: Number(stats.mode),
-    uid: Number(stats.uid),
-    gid: Number(stats.gid),
-    inode: stats.ino,
-    device: stats.dev,
-    links: stats.nlink,
-    mtimeNs: stats.mtimeNs,
-    ctimeNs: stats.ctimeNs,
-    atimeNs: stats.atimeNs,
-  };
+  return fileStatOf(await lstat(path, { bigint: true }));
 }

@@ -1,7 +1,6 @@
 import { lstat } from 'node:fs/promises';
-import type { BigIntStats } from 'node:fs';
 import { codeOf } from '../../../model/errors.ts';
-import { isWithin } from '../../../platform/files.ts';
+import { fileStatOf, isWithin } from '../../../platform/files.ts';
 import type { ChangedBlocks, FileChanges, FileStat } from '../../../ports/snapshot-provider.ts';
 import type { DiffEntry } from './parse.ts';
 
@@ -45,25 +44,9 @@ export function changedFiles(
 
 async function statOf(path: string): Promise<FileStat | undefined> {
   try {
-    return fileStat(await lstat(path, { bigint: true }));
+    return fileStatOf(await lstat(path, { bigint: true }));
   } catch (error) {
     if (codeOf(error) === 'ENOENT' || codeOf(error) === 'ENOTDIR') return undefined;
     throw error;
   }
-}
-
-function fileStat(stats: BigIntStats): FileStat {
-  return {
-    type: stats.isFile() ? 'file' : stats.isDirectory() ? 'directory' : stats.isSymbolicLink() ? 'symlink' : 'other',
-    size: stats.size,
-    mode: Number(stats.mode),
-    uid: Number(stats.uid),
-    gid: Number(stats.gid),
-    inode: stats.ino,
-    device: stats.dev,
-    links: stats.nlink,
-    mtimeNs: stats.mtimeNs,
-    ctimeNs: stats.ctimeNs,
-    atimeNs: stats.atimeNs,
-  };
 }
