@@ -6,9 +6,9 @@ import type { SnapshotRef, Volume } from '../../../model/storage.ts';
 import { detailOf } from '../../../platform/snapshot-place.ts';
 import type { Platform } from '../../../ports/module.ts';
 import { createOverlay, reserveSpace, type CutDisk } from './commands.ts';
+import { toolFor, toolsEnded } from './tools.ts';
 import { cutDisks, shapeFile, shapeOf, type Disk } from './volume.ts';
 
-const toolMs = 60_000;
 /** What qcow2 needs besides the data: tables and counts, below 1/4000 of the data, and a header. */
 const headerBytes = 1024 * 1024;
 
@@ -23,7 +23,11 @@ function readyPrefix(volume: string): string {
 
 /** An overlay that waits for the next cut of this volume. Of no label: which one that will be is not known when it is made. */
 function readyFile(volume: Volume, index: number): string {
-  return join(detailOf(volume, 'overlayDirectory'), `${readyPrefix(volume.id)}${index}.qcow2`);
+  return `${readyPath(volume)}${index}.qcow2`;
+}
+
+function readyPath(volume: Volume): string {
+  return join(detailOf(volume, 'overlayDirectory'), readyPrefix(volume.id));
 }
 
 /** Reserving a terabyte takes seconds on some file systems: before the hold. Safe to repeat. */
@@ -35,23 +39,23 @@ export async function makeReady(
 ): Promise<void> {
   await mkdir(detailOf(volume, 'overlayDirectory'), { recursive: true, mode: 0o700 });
   for (const [index, disk] of shapeOf(volume).disks.entries()) {
-    await makeOverlay(readyFile(volume, index), disk, reserve, platform, signal);
+    await makeOverlay(readyFile(volume, index), disk, { reserve, worksFor: readyPath(volume) }, platform, signal);
   }
 }
 
 async function makeOverlay(
   file: string,
   disk: Disk,
-  reserve: number,
+  { reserve, worksFor }: { readonly reserve: number; readonly worksFor: string },
   { exec }: Platform,
   signal: AbortSignal,
 ): Promise<void> {
   // Made new each time: nothing tells whether what a dead run left is whole, or of today's size.
   await rm(file, { force: true });
-  await exec.check({ argv: createOverlay(file, disk.bytes), timeoutMs: toolMs, signal });
+  await exec.check({ ...toolFor(worksFor), argv: createOverlay(file, disk.bytes), signal });
   if (reserve === 0) return;
   const bytes = overlayBytes(disk, reserve);
-  const result = await exec.run({ argv: reserveSpace(file, bytes), timeoutMs: toolMs, signal });
+  const result = await exec.run({ ...toolFor(worksFor), argv: reserveSpace(file, bytes), signal });
   if (result.exitCode === 0) return;
   await rm(file, { force: true });
   throw new StillpointError(
@@ -62,8 +66,9 @@ async function makeOverlay(
 }
 
 /** Also those that a dead run made and never used: they may hold much space. */
-export async function dropReady(ref: SnapshotRef): Promise<void> {
+export async function dropReady(ref: SnapshotRef, platform: Platform): Promise<void> {
   const directory = dirname(ref.at);
+  await toolsEnded(join(directory, readyPrefix(ref.volume)), platform);
   for (const name of await readdirIfThere(directory)) {
     if (name.startsWith(readyPrefix(ref.volume))) await rm(join(directory, name), { force: true });
   }
@@ -96,7 +101,7 @@ export async function fillPlace(
     } catch (error) {
       if (codeOf(error) !== 'ENOENT') throw error;
       // Cut without a `prepare` just before: possible, but the hold pays for it.
-      await makeOverlay(overlay, disk, reserve, platform, signal);
+      await makeOverlay(overlay, disk, { reserve, worksFor: ref.at }, platform, signal);
     }
   }
   await writeFile(shapeFile(ref), JSON.stringify(shape), { mode: 0o600 });

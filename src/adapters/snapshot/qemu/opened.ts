@@ -17,6 +17,7 @@ import {
   type CopyDisk,
   type CutDisk,
 } from './commands.ts';
+import { toolFor, toolsAtWork, toolsEnded } from './tools.ts';
 import type { DirectPlace, Shape, StackedPlace } from './volume.ts';
 
 /** Marks the process that shows the disks; the value is the directory of what was opened. */
@@ -52,7 +53,7 @@ export async function openCopies(
       file: join(directory, `disk-${index}`),
     }));
     for (const [index, { overlay, file }] of copies.entries()) {
-      await exec.check({ argv: createOverlay(overlay, shape.disks[index]?.bytes ?? 0), timeoutMs: toolMs });
+      await exec.check({ ...toolFor(directory), argv: createOverlay(overlay, shape.disks[index]?.bytes ?? 0) });
       await writeFile(file, '', { mode: 0o600 });
     }
     await exec.check({ argv: showCopies(socket, copies), env: { [mark]: directory }, timeoutMs: toolMs });
@@ -80,9 +81,9 @@ async function mountDirect(
 ): Promise<string> {
   const mountPoint = join(directory, `fs-${index}`);
   await mkdir(mountPoint, { mode: 0o700 });
-  const attach = { argv: attachLoop(fileOf(copies, place.disk), place.offset, place.bytes), timeoutMs: toolMs };
-  const device = (await exec.check(attach)).stdout.trim();
-  await exec.check({ argv: mountCopy(device, place.fileSystem, mountPoint), timeoutMs: toolMs });
+  const attach = attachLoop(fileOf(copies, place.disk), place.offset, place.bytes);
+  const device = (await exec.check({ ...toolFor(directory), argv: attach })).stdout.trim();
+  await exec.check({ ...toolFor(directory), argv: mountCopy(device, place.fileSystem, mountPoint) });
   await exec.check({ argv: detachLoop(device), timeoutMs: toolMs });
   return mountPoint;
 }
@@ -125,6 +126,8 @@ export async function close(directory: string, platform: Platform): Promise<void
   const { exec } = platform;
   // The deletion of the snapshot may have been quicker.
   if (!(await pathExists(directory))) return;
+  // One that waits for a dead server ends with that, below.
+  await until(platform, () => toolsAtWork(directory).length === 0, endMs);
   for (const name of await readdir(directory)) {
     if (!name.startsWith(arrayPrefix)) continue;
     const array = arrayName(directory, name.slice(arrayPrefix.length));
@@ -143,6 +146,7 @@ export async function close(directory: string, platform: Platform): Promise<void
     for (const server of servers) killExactly(server, 'SIGKILL');
     await until(platform, () => processesMarked(mark, directory).length === 0, endMs);
   }
+  await toolsEnded(directory, platform);
   // Of a server that was killed, the file is still in the list of mounts.
   for (const left of await mountPointsBelow(directory)) {
     await exec.check({ argv: unmountLazily(left), timeoutMs: toolMs });

@@ -12,15 +12,17 @@ import { closeAll } from './opened.ts';
 import { exportIds, jobIds, untilNone } from './monitor.ts';
 import { parseExports, parseNodes } from './parse.ts';
 import { Qmp, QmpRefusal } from './qmp.ts';
+import { toolsEnded } from './tools.ts';
 import { nameOf, nbdSocket } from './volume.ts';
 
 /** Missing = success. Refuses what is not ours. */
 export async function deleteSnapshot(ref: SnapshotRef, platform: Platform, qmpPath: string | undefined): Promise<void> {
   assertOwn(ref);
   try {
-    await dropReady(ref);
+    await dropReady(ref, platform);
     // The directory is the first that a cut makes and the last that goes.
     if (!(await pathExists(ref.at))) return;
+    await toolsEnded(ref.at, platform);
     await closeAll(ref.at, platform);
     await leaveProcess(ref, platform, qmpPath);
     await rm(ref.at, { recursive: true, force: true });
