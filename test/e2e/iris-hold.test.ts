@@ -10,6 +10,7 @@ import { describe, it, type TestContext } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import type { Evidence } from '../../src/model/evidence.ts';
 import type { Point } from '../../src/model/point.ts';
+import { compileCache } from '../doubles/compile-cache.ts';
 import { systemExec, type CommandResult, type RunningProcess } from '../../src/platform/exec.ts';
 import { Gtm } from '../doubles/iris/gtm.ts';
 import { irisStandIn, whyNoIris, type IrisStandIn, type Writer } from '../doubles/iris/stand-in.ts';
@@ -57,7 +58,7 @@ async function scene(t: TestContext): Promise<Scene | undefined> {
     }),
   );
   const mark = `iris-${process.pid}-${Math.random().toString(36).slice(2)}`;
-  const env = { STILLPOINT_STAGE: mark, PATH: `${standIn.bin}:${process.env['PATH'] ?? ''}` };
+  const env = { ...compileCache(), STILLPOINT_STAGE: mark, PATH: `${standIn.bin}:${process.env['PATH'] ?? ''}` };
   const argv = (args: readonly string[]): [string, ...string[]] => [
     process.execPath,
     main,

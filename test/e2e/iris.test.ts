@@ -3,6 +3,7 @@
  * is held against what a restore gives back. No real IRIS is met here.
  */
 import assert from 'node:assert/strict';
+import { compileCache } from '../doubles/compile-cache.ts';
 import { chmod, mkdir, mkdtemp, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -64,7 +65,10 @@ async function scene(t: TestContext): Promise<Scene> {
     '--config',
     configFile,
   ];
-  const env = { PATH: `${standIn.bin}:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin` };
+  const env = {
+    ...compileCache(),
+    PATH: `${standIn.bin}:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin`,
+  };
   const run = async <T>(args: readonly string[], exitCode = 0): Promise<T> => {
     const done = await systemExec.run({ argv: argv(args), env, timeoutMs: 120_000 });
     assert.equal(done.exitCode, exitCode, `${args.join(' ')}: ${done.stderr.slice(-3000)}${done.stdout}`);

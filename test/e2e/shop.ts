@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
 import { codeOf } from '../../src/model/errors.ts';
+import { compileCache } from '../doubles/compile-cache.ts';
 import { systemExec, type CommandResult, type RunningProcess } from '../../src/platform/exec.ts';
 
 /** A small SQLite database that nobody else has open, and everything that a user of the command line has around it. */
@@ -72,7 +73,8 @@ export async function openShop(): Promise<Shop> {
       await writeFile(file, JSON.stringify(copy));
       return file;
     },
-    run: (args, file = configFile) => systemExec.run({ argv: argv(args, file), cwd: directory, timeoutMs: 60_000 }),
+    run: (args, file = configFile) =>
+      systemExec.run({ argv: argv(args, file), env: compileCache(), cwd: directory, timeoutMs: 60_000 }),
     start: (args, env) => systemExec.start({ argv: argv(args, configFile), cwd: directory, env }),
     sell,
     sold: (file = database) => {

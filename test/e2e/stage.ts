@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
+import { compileCache } from '../doubles/compile-cache.ts';
 import { environmentOf } from '../../src/adapters/application/gtm/commands.ts';
 import { catalogFile } from '../../src/catalog/catalog.ts';
 import { codeOf } from '../../src/model/errors.ts';
@@ -258,6 +259,7 @@ async function finish(
   await writeFile(configFile, JSON.stringify(config, null, 2));
   const env = (extra: Readonly<Record<string, string>> = {}): Record<string, string> => ({
     STILLPOINT_STAGE: mark,
+    ...compileCache(),
     ...extra,
   });
   const argv = (args: readonly string[]): [string, ...string[]] => [

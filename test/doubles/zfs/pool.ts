@@ -2,6 +2,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { isWithin } from '../../../src/platform/files.ts';
+import { compileCache } from '../compile-cache.ts';
 import { systemExec, type Exec } from '../../../src/platform/exec.ts';
 import type { Platform } from '../../../src/ports/module.ts';
 import { loopVolume } from '../loop-volume.ts';
@@ -44,7 +45,8 @@ export async function zfsStandIn(...datasets: readonly string[]): Promise<ZfsSta
   const instead = <C extends { readonly argv: readonly [string, ...string[]] }>(command: C): C => {
     if (!['zfs', 'zpool'].includes(command.argv[0])) return command;
     calls.push(command.argv);
-    return { ...command, argv: [process.execPath, join(import.meta.dirname, 'zfs.ts'), directory, ...command.argv] };
+    const program = join(import.meta.dirname, 'zfs.ts');
+    return { ...command, env: compileCache(), argv: [process.execPath, program, directory, ...command.argv] };
   };
   const exec: Exec = {
     run: (command) => systemExec.run(instead(command)),
