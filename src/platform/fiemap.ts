@@ -2,7 +2,9 @@ import { lstat } from 'node:fs/promises';
 import { messageOf } from '../model/errors.ts';
 import { changedByExtents, type ExtentMap } from '../model/extents.ts';
 import type { Ranges } from '../model/ranges.ts';
+import type { FileStat } from '../model/storage.ts';
 import type { Exec } from './exec.ts';
+import { fileStatOf } from './files.ts';
 import { parseFiemap } from './parse-fiemap.ts';
 
 const timeoutMs = 5 * 60_000;
@@ -92,4 +94,31 @@ export async function changedByFiemap(
     return changedByExtents({ base: older, now: newer, baseSize: base.size, nowSize: now.size });
   });
   return { changed, said };
+}
+
+/** One file in two snapshots of one volume, and where the volume differs between them, in bytes of the file system. */
+export interface VolumePair {
+  readonly base: string;
+  readonly now: string;
+  readonly changedPhysical: Ranges;
+}
+
+/** Which bytes of the newer copy may differ from the older one, whose identity comes with them; or why that cannot be told. */
+export async function changedOnVolume(
+  exec: Exec,
+  { base, now, changedPhysical }: VolumePair,
+  signal: AbortSignal,
+): Promise<{ readonly base: FileStat; readonly ranges: Ranges } | { readonly said: string }> {
+  const [older, newer] = [await lstat(base, { bigint: true }), await lstat(now, { bigint: true })];
+  for (const stats of [older, newer]) {
+    if (!stats.isFile() || stats.size > BigInt(Number.MAX_SAFE_INTEGER)) return { said: 'it is no regular file' };
+  }
+  const { maps, said } = await fileExtents(exec, [base, now], signal);
+  const [baseMap, nowMap] = [maps.get(base), maps.get(now)];
+  if (baseMap === undefined || nowMap === undefined) return { said };
+  const sizes = { baseSize: Number(older.size), nowSize: Number(newer.size) };
+  return {
+    base: fileStatOf(older),
+    ranges: changedByExtents({ base: baseMap, now: nowMap, ...sizes, changedPhysical }),
+  };
 }

@@ -1,14 +1,10 @@
-import { lstat } from 'node:fs/promises';
-import type { BigIntStats } from 'node:fs';
 import { basename } from 'node:path';
 import { messageOf } from '../../../model/errors.ts';
-import { changedByExtents } from '../../../model/extents.ts';
 import type { SnapshotRef } from '../../../model/storage.ts';
-import { fileExtents } from '../../../platform/fiemap.ts';
+import { changedOnVolume } from '../../../platform/fiemap.ts';
 import { thinDelta, type ThinDelta } from '../../../platform/thin-delta.ts';
-import { fileStatOf } from '../../../platform/files.ts';
 import type { Platform } from '../../../ports/module.ts';
-import type { ChangedBlocks, FileChanges } from '../../../ports/snapshot-provider.ts';
+import type { ChangedBlocks } from '../../../ports/snapshot-provider.ts';
 import { status } from './commands.ts';
 import type { Entry } from './ledger.ts';
 import type { OpenedThin } from './open.ts';
@@ -73,22 +69,12 @@ function blocksOf(
     async of(original) {
       const [basePath, nowPath] = [older.at(original), newer.at(original)];
       if (basePath === undefined || nowPath === undefined) return undefined;
-      const [base, now] = [await lstat(basePath, { bigint: true }), await lstat(nowPath, { bigint: true })];
-      if (!isMappable(base) || !isMappable(now)) return undefined;
-      const { maps, said } = await fileExtents(platform.exec, [basePath, nowPath], signal);
-      const [baseMap, nowMap] = [maps.get(basePath), maps.get(nowPath)];
-      if (baseMap === undefined || nowMap === undefined) {
-        platform.log.warn(`the blocks of ${original} cannot be told, so it is read whole: ${said}`);
-        return undefined;
-      }
-      const sizes = { baseSize: Number(base.size), nowSize: Number(now.size) };
-      const ranges = changedByExtents({ base: baseMap, now: nowMap, ...sizes, changedPhysical });
-      return { base: fileStatOf(base), ranges } satisfies FileChanges;
+      const pair = { base: basePath, now: nowPath, changedPhysical };
+      const told = await changedOnVolume(platform.exec, pair, signal);
+      if (!('said' in told)) return told;
+      platform.log.warn(`the blocks of ${original} cannot be told, so it is read whole: ${told.said}`);
+      return undefined;
     },
     [Symbol.asyncDispose]: () => older[Symbol.asyncDispose](),
   };
-}
-
-function isMappable(stats: BigIntStats): boolean {
-  return stats.isFile() && stats.size <= BigInt(Number.MAX_SAFE_INTEGER);
 }

@@ -1,15 +1,11 @@
-import { lstat } from 'node:fs/promises';
 import { basename } from 'node:path';
-import type { BigIntStats } from 'node:fs';
 import { messageOf } from '../../../model/errors.ts';
-import { changedByExtents } from '../../../model/extents.ts';
 import type { Ranges } from '../../../model/ranges.ts';
 import type { SnapshotRef } from '../../../model/storage.ts';
-import { fileExtents } from '../../../platform/fiemap.ts';
+import { changedOnVolume } from '../../../platform/fiemap.ts';
 import { thinDelta } from '../../../platform/thin-delta.ts';
-import { fileStatOf } from '../../../platform/files.ts';
 import type { Platform } from '../../../ports/module.ts';
-import type { ChangedBlocks, FileChanges } from '../../../ports/snapshot-provider.ts';
+import type { ChangedBlocks } from '../../../ports/snapshot-provider.ts';
 import { deviceStates, deviceStatus } from './commands.ts';
 import { listed, snapshotIn } from './lvs.ts';
 import type { OpenedFiles } from './open.ts';
@@ -35,7 +31,7 @@ export async function changedSince(request: ChangedRequest): Promise<ChangedBloc
   const { platform, base, files, open, signal } = request;
   let older: OpenedFiles | undefined;
   try {
-    const changed = await changedOnVolume(request);
+    const changed = await changedBlocks(request);
     older = await open(base);
     await assertNoDataReplayed(platform, [files, older]);
     return blocksOf(platform, { files, older, changed, signal });
@@ -47,7 +43,7 @@ export async function changedSince(request: ChangedRequest): Promise<ChangedBloc
   }
 }
 
-async function changedOnVolume({ platform, ref, base, files, signal }: ChangedRequest): Promise<Ranges> {
+async function changedBlocks({ platform, ref, base, files, signal }: ChangedRequest): Promise<Ranges> {
   const { exec, stateDirectory } = platform;
   if (base.provider !== ref.provider || base.volume !== ref.volume)
     throw new Error('it is a snapshot of another volume');
@@ -123,22 +119,12 @@ function blocksOf(
     of: async (original) => {
       const [basePath, nowPath] = [older.at(original), files.at(original)];
       if (basePath === undefined || nowPath === undefined) return undefined;
-      const [base, now] = [await lstat(basePath, { bigint: true }), await lstat(nowPath, { bigint: true })];
-      if (!isMappable(base) || !isMappable(now)) return undefined;
-      const { maps, said } = await fileExtents(platform.exec, [basePath, nowPath], signal);
-      const [baseMap, nowMap] = [maps.get(basePath), maps.get(nowPath)];
-      if (baseMap === undefined || nowMap === undefined) {
-        platform.log.warn(`the blocks of ${original} cannot be told, so it is read whole: ${said}`);
-        return undefined;
-      }
-      const sizes = { baseSize: Number(base.size), nowSize: Number(now.size) };
-      const ranges = changedByExtents({ base: baseMap, now: nowMap, ...sizes, changedPhysical: changed });
-      return { base: fileStatOf(base), ranges } satisfies FileChanges;
+      const pair = { base: basePath, now: nowPath, changedPhysical: changed };
+      const told = await changedOnVolume(platform.exec, pair, signal);
+      if (!('said' in told)) return told;
+      platform.log.warn(`the blocks of ${original} cannot be told, so it is read whole: ${told.said}`);
+      return undefined;
     },
     [Symbol.asyncDispose]: () => older[Symbol.asyncDispose](),
   };
-}
-
-function isMappable(stats: BigIntStats): boolean {
-  return stats.isFile() && stats.size <= BigInt(Number.MAX_SAFE_INTEGER);
 }

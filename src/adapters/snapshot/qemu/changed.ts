@@ -1,12 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { lstat } from 'node:fs/promises';
 import { messageOf } from '../../../model/errors.ts';
-import { changedByExtents } from '../../../model/extents.ts';
 import { clip, normalize, union, type Ranges } from '../../../model/ranges.ts';
-import { fileStatOf } from '../../../platform/files.ts';
 import type { SnapshotRef } from '../../../model/storage.ts';
-import { fileExtents } from '../../../platform/fiemap.ts';
-import type { ChangedBlocks, FileChanges, FileStat } from '../../../ports/snapshot-provider.ts';
+import { changedOnVolume } from '../../../platform/fiemap.ts';
+import type { ChangedBlocks, FileChanges } from '../../../ports/snapshot-provider.ts';
 import {
   addExport,
   copyBitmap,
@@ -134,19 +131,11 @@ function blocksOf(
       const place = placeOf(original, files.shape);
       if (now === undefined || before === undefined || place === undefined || 'stack' in place) return undefined;
       if (JSON.stringify(place) !== JSON.stringify(placeOf(original, older.shape))) return undefined;
-      const [stat, base] = await Promise.all([statOf(now), statOf(before)]);
-      if (stat.type !== 'file' || base.type !== 'file') return undefined;
-      const { maps } = await fileExtents(platform.exec, [now, before], signal);
-      const [newer, earlier] = [maps.get(now), maps.get(before)];
-      if (newer === undefined || earlier === undefined) return undefined;
-      const ranges = changedByExtents({
-        base: earlier,
-        now: newer,
-        baseSize: Number(base.size),
-        nowSize: Number(stat.size),
-        changedPhysical: inFileSystem(changed[place.disk] ?? [], place),
-      });
-      return { base, ranges };
+      const changedPhysical = inFileSystem(changed[place.disk] ?? [], place);
+      const told = await changedOnVolume(platform.exec, { base: before, now, changedPhysical }, signal);
+      if (!('said' in told)) return told;
+      platform.log.warn(`the blocks of ${original} cannot be told, so it is read whole: ${told.said}`);
+      return undefined;
     },
     [Symbol.asyncDispose]: () => older[Symbol.asyncDispose](),
   };
@@ -160,8 +149,4 @@ function inFileSystem(ranges: Ranges, { offset: start, bytes }: DirectPlace): Ra
     return end > from ? [{ offset: from, length: end - from }] : [];
   });
   return normalize(moved);
-}
-
-async function statOf(path: string): Promise<FileStat> {
-  return fileStatOf(await lstat(path, { bigint: true }));
 }
