@@ -194,8 +194,12 @@ for (const tool of ['docker', 'kubectl'] as const) {
 
     it('does not trust a program that outlives its client and ends well', async () => {
       await place.setFault('lost', 0);
-      const result = await exec.run({ argv: ['sh', '-c', 'sleep 1; exit 0'], timeoutMs });
+      const parted = join(place.directory, 'parted');
+      const program = `until [ -e ${parted} ]; do sleep 0.05; done; exit 0`;
+      const result = await exec.run({ argv: ['sh', '-c', program], timeoutMs });
+      assert.ok(existsSync(parted));
       assert.equal(result.exitCode, null);
+      await waitUntil('nothing runs inside', () => place.alive().length === 0);
     });
 
     it('leaves an end to `timeout` there when the client is gone and nobody is left to say so', async () => {

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
  * the client does not end it. They refuse a terminal, log every call, and fail as the real ones do.
  *
  * Files in the directory: `running` (gone = the container is dead), `fault` (exit code of a client that fails before it starts anything),
- * `lost` (exit code of a client that loses its connection once the program runs), `calls`, `sessions/<pid>`, `mounts.json`.
+ * `lost` (exit code of a client that loses its connection once the program runs), `parted` (one has), `calls`, `sessions/<pid>`, `mounts.json`.
  */
 function script(directory: string): string {
   return String.raw`#!/bin/sh
@@ -47,12 +47,21 @@ if [ ! -e "$dir/running" ]; then
   echo "Error response from daemon: container is not running" >&2; exit 1
 fi
 exec 3<&0
-setsid "$@" <&3 3<&- &
+if [ -e "$dir/lost" ]; then
+  rm -f "$dir/parted"
+  # What the program says after the loss must not reach anybody, as it would through pipes that it shares with the client.
+  setsid "$@" <&3 3<&- >"$dir/said.$$" 2>"$dir/complained.$$" &
+else
+  setsid "$@" <&3 3<&- &
+fi
 pid=$!
 exec 3<&-
 : >"$dir/sessions/$pid"
 if [ -e "$dir/lost" ]; then
   sleep 0.5
+  cat "$dir/said.$$"
+  cat "$dir/complained.$$" >&2
+  : >"$dir/parted"
   echo "error: stream closed: EOF" >&2; exit "$(cat "$dir/lost")"
 fi
 wait "$pid"
