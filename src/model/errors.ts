@@ -36,6 +36,8 @@ export const errorTable = {
   },
   'hold-over-budget': { exit: ExitCode.refused, meaning: 'the predicted hold is longer than its budget' },
   'space-short': { exit: ExitCode.refused, meaning: 'a disk has too little free space for the operation' },
+  'failover-risk': { exit: ExitCode.refused, meaning: 'the backup could make another member of the cluster take over' },
+  'cluster-unknown': { exit: ExitCode.failed, meaning: 'nobody tells who is primary in the cluster' },
   'role-unsuitable': { exit: ExitCode.refused, meaning: 'the member is not in a role in which it may be backed up' },
   'stray-backup-label': { exit: ExitCode.refused, meaning: 'the live data directory holds a backup_label' },
   'layers-conflict': {
