@@ -5,10 +5,17 @@ import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { existsSync, readFileSync } from 'node:fs';
 import { localHost } from './adapters/host/local/host.ts';
-import { applications, platformAt, snapshotProviders, stores } from './adapters/registry.ts';
+import { applications, platformAt, snapshotProviders, stores, topologies } from './adapters/registry.ts';
 import { catalogFile, openCatalog, type Catalog } from './catalog/catalog.ts';
 import type { FoundApplication, Session } from './cli/command.ts';
-import { findConfig, loadConfig, type Chosen, type Config, type WorkloadConfig } from './config/load.ts';
+import {
+  findConfig,
+  loadConfig,
+  type Chosen,
+  type ChosenApplication,
+  type Config,
+  type WorkloadConfig,
+} from './config/load.ts';
 import type { Environment, Reporter, Workload } from './flows/environment.ts';
 import { withFileSystems } from './guard/file-systems.ts';
 import { messageOf, StillpointError } from './model/errors.ts';
@@ -141,7 +148,29 @@ function makeStore(config: Config, platform: Platform): BlobStore {
 }
 
 function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
-  const { application, name } = config;
+  const { cluster } = config;
+  const [first] = cluster?.members ?? [];
+  // What asks an engine without asking which (status, journals) gets the first member's.
+  const whole = makeAt(config, first?.application ?? config.application, platform);
+  if (cluster === undefined) return whole;
+  const { topology, policy, maxLagMs, stunMs, holdOff } = cluster;
+  const members = cluster.members.map(
+    ({ name, application }) => [name, { ...makeAt(config, application, platform), member: name }] as const,
+  );
+  return {
+    ...whole,
+    cluster: {
+      topology: moduleOf(topologies, topology.kind).create(topology.config, platform, (source) =>
+        readSecret(source, systemExec, platform.log),
+      ),
+      ...{ policy, maxLagMs, stunMs, holdOff },
+      members: new Map(members),
+    },
+  };
+}
+
+function makeAt(config: WorkloadConfig, application: ChosenApplication, platform: Platform): Workload {
+  const { name } = config;
   const storage: readonly Chosen[] =
     config.storage === 'auto' ? snapshotProviders.map(({ kind }) => ({ kind, config: {} })) : config.storage;
   const remarks: string[] = [];

@@ -12,6 +12,7 @@ import type {
 } from '../ports/module.ts';
 import type { Host } from '../ports/host.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
+import type { Topology } from '../ports/topology.ts';
 import { iris } from './application/iris/application.ts';
 import { gtm } from './application/gtm/application.ts';
 import { postgresql } from './application/postgresql/application.ts';
@@ -63,6 +64,12 @@ export interface RegisteredStore {
   create(config: unknown, platform: Platform): BlobStore;
   /** Local directories that the store fills. */
   directories(config: unknown): readonly string[];
+}
+
+export interface RegisteredTopology {
+  readonly kind: string;
+  readonly config: z.ZodType;
+  create(config: unknown, platform: Platform, secret: SecretReader): Topology;
 }
 
 function application<C>(
@@ -139,5 +146,7 @@ export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
   snapshotProvider(vss(ssh)),
   snapshotProvider(copy),
 ];
+
+export const topologies: readonly RegisteredTopology[] = [];
 
 export const stores: readonly RegisteredStore[] = [store(localStore, (directory) => [directory])];

@@ -26,6 +26,7 @@ import { repoCheckCommand, repoInitCommand, repoStatsCommand } from './repo.ts';
 import { JsonReporter, TextReporter } from './reporter.ts';
 import { restoreCommand } from './restore.ts';
 import { showCommand } from './show.ts';
+import { mirrorStatusCommand, mirrorWatchCommand, type WatchOptions } from './mirror.ts';
 import { stackCommand } from './stack.ts';
 
 export interface Surroundings {
@@ -327,6 +328,19 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     "delete from the engine's disk what is shipped and needed by nobody there",
     (context, name, options) => journalPurgeCommand(context, given(name), options),
   ).option('--dry-run', 'only tell');
+  const mirror = program.command('mirror').description('the cluster that the engine is a member of');
+  add<{ svg?: string }>(
+    mirror,
+    'status <workload>',
+    'members, roles, lag, failover margin, and who would be backed up',
+    (context, name, options) => mirrorStatusCommand(context, given(name), options),
+  ).option('--svg <file>', 'draw the cluster into this file');
+  add<WatchOptions>(
+    mirror,
+    'watch <workload>',
+    'say each alarm once when it begins and once when it ends, until it is ended',
+    (context, name, options) => mirrorWatchCommand(context, given(name), options),
+  ).option('--every <duration>', 'time between two looks (10s)');
   const repo = program.command('repo').description('the repository');
   add<{ generatePassword?: boolean }>(repo, 'init', 'make the repository', (context, _none, options) =>
     repoInitCommand(context, options),

@@ -48,7 +48,8 @@ function evidenceOf(evidence: Evidence): Parameters<typeof pairs>[0] {
   ];
 }
 
-async function writeSvg(file: string, picture: string): Promise<void> {
+/** Throws `io`. */
+export async function writeSvg(file: string, picture: string): Promise<void> {
   try {
     await writeFile(file, picture);
   } catch (error) {

@@ -69,6 +69,7 @@ workloads:
       changedBlocks: true,
       degradedStorage: 'refuse',
       drillDirectory: undefined,
+      cluster: undefined,
     });
   });
 

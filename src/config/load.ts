@@ -21,6 +21,16 @@ export interface ChosenApplication extends Chosen {
   readonly reach?: Chosen;
 }
 
+/** A cluster, and the members of it that can be backed up from here. */
+export interface ClusterConfig {
+  readonly topology: Chosen;
+  readonly members: readonly { readonly name: string; readonly application: ChosenApplication }[];
+  readonly policy: 'prefer-standby' | 'primary' | 'standby' | 'async';
+  readonly maxLagMs: number;
+  readonly stunMs: number;
+  readonly holdOff: boolean;
+}
+
 export interface WorkloadConfig {
   readonly name: string;
   readonly application: ChosenApplication;
@@ -33,6 +43,7 @@ export interface WorkloadConfig {
   readonly changedBlocks: boolean;
   readonly degradedStorage: 'refuse' | 'accept';
   readonly drillDirectory: string | undefined;
+  readonly cluster: ClusterConfig | undefined;
 }
 
 export interface Config {
@@ -100,7 +111,12 @@ export function readConfig(text: string, file: string): Config {
   const parsed = configSchema.safeParse(valueOf(source, file), { error: errorMap, reportInput: false });
   if (!parsed.success) throw invalid(file, problemsOf(parsed.error.issues, source));
   const config = assemble(parsed.data, file);
-  const impossible = [...tooLong(config, source), ...unreachable(config, source), ...misplaced(config, source)];
+  const impossible = [
+    ...tooLong(config, source),
+    ...unreachable(config, source),
+    ...misplaced(config, source),
+    ...ofClusters(config, parsed.data, source),
+  ];
   if (impossible.length > 0) throw invalid(file, impossible);
   return config;
 }
@@ -151,6 +167,7 @@ function assemble(parsed: ParsedConfig, file: string): Config {
       changedBlocks: workload.changedBlocks,
       degradedStorage: workload.degradedStorage,
       drillDirectory: workload.drill.directory,
+      cluster: clusterOf(workload),
     },
   ]);
   return {
@@ -159,6 +176,50 @@ function assemble(parsed: ParsedConfig, file: string): Config {
     stateDirectory: parsed.stateDirectory ?? defaultStateDirectory(),
     workloads: new Map(workloads),
   };
+}
+
+type ParsedWorkload = ParsedConfig['workloads'][string];
+
+function clusterOf(workload: ParsedWorkload): ClusterConfig | undefined {
+  if (workload.topology === undefined) return undefined;
+  const common = chosen(workload.application);
+  const members = Object.entries(workload.members ?? {}).map(([name, { application, reach }]) => {
+    const at = reach ?? workload.reach;
+    const config = { ...(common.config as Readonly<Record<string, unknown>>), ...application };
+    return { name, application: { kind: common.kind, config, ...(at === undefined ? {} : { reach: chosen(at) }) } };
+  });
+  const { stun } = workload.hold;
+  return {
+    topology: chosen(workload.topology),
+    members,
+    policy: workload.member.from,
+    maxLagMs: millisecondsOf(workload.member.maxLag),
+    stunMs: stun === undefined ? 0 : millisecondsOf(stun),
+    holdOff: workload.member.holdOffFailover,
+  };
+}
+
+/** A cluster without a member to go to, members without a cluster, and settings that no engine of that kind has. */
+function ofClusters(config: Config, parsed: ParsedConfig, source: Source): readonly Problem[] {
+  return Object.entries(parsed.workloads).flatMap(([name, { topology, members }]) => {
+    const at = (said: string, ...path: readonly string[]): Problem => ({
+      ...placeOf(['workloads', name, ...path], source),
+      said,
+    });
+    if (topology === undefined) {
+      return members === undefined ? [] : [at('members are of a cluster: say which with `topology`', 'members')];
+    }
+    const found = config.workloads.get(name)?.cluster?.members ?? [];
+    if (found.length === 0) {
+      return [at('a topology needs `members`: at least the one that is backed up from here', 'topology')];
+    }
+    return found.flatMap(({ name: member, application }) => {
+      const result = moduleOf(application)?.config.safeParse(application.config);
+      return (result?.error?.issues ?? []).map((issue) =>
+        at(`${issue.path.join('.')}: ${issue.message}`, 'members', member, 'application'),
+      );
+    });
+  });
 }
 
 /** The schema has seen to it that it can be parsed. */

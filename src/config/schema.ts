@@ -1,6 +1,6 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
-import { applications, reaches, snapshotProviders, stores } from '../adapters/registry.ts';
+import { applications, reaches, snapshotProviders, stores, topologies } from '../adapters/registry.ts';
 import { formatDuration, missingUnit, parseDuration } from './units.ts';
 
 /** A name and its settings, as adapters are written: `{ sqlite: { file: ... } }`. */
@@ -74,8 +74,41 @@ const hold = z
           'Longest time that the application may stay frozen; the guard thaws it then, whatever else happens. Without it 5s where the hold stops writers, and 30m where it does not.',
         examples: ['5s'],
       }),
+    stun: duration({ above: 0, most: 3_600_000 })
+      .optional()
+      .meta({
+        'x-type': 'duration',
+        pattern: '^\\d+(\\.\\d+)?(ms|s|m|h|d)$',
+        description:
+          "Longest time that the whole machine stands still when its disks are cut, as a hypervisor's snapshot makes it (`stillpoint stun` reads it from vmware.log). Counts against the cluster's failover margin. Without it nothing stands still.",
+        examples: ['800ms'],
+      }),
   })
   .describe('The freeze in force.');
+
+const member = z
+  .strictObject({
+    from: z
+      .enum(['prefer-standby', 'primary', 'standby', 'async'])
+      .default('prefer-standby')
+      .describe(
+        'Which member of a cluster is backed up. `prefer-standby`: one that is caught up, else the primary. The others: only one in that role.',
+      ),
+    maxLag: duration({ above: 0, most: 24 * 3_600_000 })
+      .default('10s')
+      .meta({
+        'x-type': 'duration',
+        pattern: '^\\d+(\\.\\d+)?(ms|s|m|h|d)$',
+        description: 'A standby that is further behind is passed over.',
+      }),
+    holdOffFailover: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Whether the cluster is told not to fail over while the backup holds, where it can be told. A real failure is then not answered either, for as long as the hold lasts.',
+      ),
+  })
+  .describe('Which member of the cluster is backed up.');
 
 const workload = z
   .strictObject({
@@ -97,6 +130,25 @@ const workload = z
           'How volumes are cut: `auto` tries every provider in the best order; a list names providers, in order of preference, with their settings.',
         examples: ['auto'],
       }),
+    topology: oneOf(topologies, 'topology')
+      .optional()
+      .describe(
+        'The cluster that the engine is a member of: exactly one kind with its settings. Without it the engine stands alone.',
+      ),
+    members: z
+      .record(
+        z.string().min(1),
+        z.strictObject({
+          application: z
+            .record(z.string(), z.unknown())
+            .prefault({})
+            .describe("Settings of this member's engine; they replace those of `application`, key by key."),
+          reach: oneOf(reaches, 'reach').optional().describe('Where this member runs, if not on this machine.'),
+        }),
+      )
+      .optional()
+      .describe('Members of the cluster that can be backed up from here, by the names that the cluster gives them.'),
+    member: member.prefault({}),
     hold: hold.prefault({}),
     method: z
       .enum(['snapshot', 'online', 'concurrent', 'cold'])

@@ -1,3 +1,4 @@
+import { watchMember } from './cluster.ts';
 import { joinEngineLog, note, refuseWeak, type Backup } from './backup-state.ts';
 import { doubtful, keepsBase, openSnapshots, type Opened } from './changed-blocks.ts';
 import { lstat } from 'node:fs/promises';
@@ -60,6 +61,7 @@ async function copyOnce(state: Backup, signal: AbortSignal): Promise<void> {
         state.changedBlocks = { maps, files: byChanges, sampledBytes, ...wrong };
       }
       // The member must still be who it was when the point becomes real (docs/design/rules.md, 10).
+      await watchMember(state, 'record', signal);
       state.members.push({ when: 'record', seen: (await workload.application.locate(signal)).member });
       state.event('record');
       await joinEngineLog(state, signal);

@@ -3,7 +3,8 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StillpointError, messageOf } from '../model/errors.ts';
 import type { Canary } from '../ports/application.ts';
-import { budgetOf, cutGroup, prepareGroup } from './group.ts';
+import { letFailoverGo, secureMember } from './cluster.ts';
+import { cutGroup, prepareGroup } from './group.ts';
 import { runDirectory } from './environment.ts';
 import type { Step } from './flow.ts';
 import { Hold } from './hold.ts';
@@ -18,10 +19,12 @@ export async function prepare(
 ): Promise<void> {
   const { environment, workload } = state;
   await mkdir(runDirectory(environment, state.runId), { recursive: true, mode: 0o700 });
+  await secureMember(state, signal, noteTrace);
   state.group.set(await prepareGroup(state.group.get(), signal, state.forecast.peek()?.keepMs));
   if (!state.holds) return;
   const cold = state.method === 'cold';
-  const budgetMs = budgetOf(cold ? 'stopped' : state.located.get().holdKind, workload.budgetMs);
+  // The forecast's is cut to what the cluster bears.
+  const { budgetMs } = state.forecast.get();
   const { fileSystems } = state.layers.get();
   const hold = new Hold(workload, environment, state.runId, budgetMs, { way: cold ? 'stop' : 'freeze', fileSystems });
   state.hold.set(hold);
@@ -59,6 +62,7 @@ async function stopCanary(state: Backup): Promise<void> {
 export async function letGo(state: Backup): Promise<void> {
   await stopCanary(state);
   await state.hold.peek()?.release();
+  await letFailoverGo(state);
   await rm(runDirectory(state.environment, state.runId), { recursive: true, force: true });
 }
 

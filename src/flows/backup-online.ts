@@ -1,3 +1,4 @@
+import { noteChoice, watchMember } from './cluster.ts';
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StillpointError } from '../model/errors.ts';
@@ -44,6 +45,7 @@ export async function locateOnline(state: Backup, signal: AbortSignal): Promise<
 /** The level below must be of the engine's own kind, of this data set, and still in the repository. */
 export async function chooseOnline(state: Backup): Promise<void> {
   state.members.push({ when: 'chosen', seen: state.located.get().member });
+  noteChoice(state);
   const { level } = state.request;
   if (state.method === 'concurrent') {
     if (level !== undefined && level !== 'full') {
@@ -223,6 +225,7 @@ async function conclude(
 ): Promise<{ readonly point: UnsavedPoint; readonly evidence: Evidence }> {
   const { application } = state.workload;
   state.event("the engine's backup is done", answer.ended);
+  await watchMember(state, 'cut', signal);
   state.members.push({ when: 'cut', seen: (await application.locate(signal)).member });
   state.starts = answer.starts;
   state.online.set({
@@ -244,6 +247,7 @@ async function conclude(
     const said = `${about.asked} was asked for and the engine made a ${answer.made}: ${answer.why ?? 'it did not say why'}`;
     note(state, { severity: 'warning', check: 'level', said });
   }
+  await watchMember(state, 'record', signal);
   state.members.push({ when: 'record', seen: (await application.locate(signal)).member });
   state.event('record');
   await joinEngineLog(state, signal);

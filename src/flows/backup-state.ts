@@ -16,6 +16,7 @@ import { bootId } from '../platform/clock.ts';
 import type { Canary, CollectedFile, Located } from '../ports/application.ts';
 import { type Group } from './group.ts';
 import { labelOf, newRunId, Slot, type Environment, type Workload } from './environment.ts';
+import type { ClusterAtWork } from './cluster.ts';
 import type { Hold } from './hold.ts';
 import type { Layers } from './layers.ts';
 import type { ParentChoice, Forecast } from './predict.ts';
@@ -78,8 +79,11 @@ export class Backup {
   /** True once it is known that this run's snapshots serve the next one. */
   keepsBase = false;
   estimatedBytes: number | undefined;
+  /** Undefined: the workload is in no cluster. */
+  readonly cluster: ClusterAtWork | undefined;
 
-  constructor(workload: Workload, environment: Environment, request: BackupRequest) {
+  constructor(workload: Workload, environment: Environment, request: BackupRequest, cluster?: ClusterAtWork) {
+    this.cluster = cluster;
     this.runId = newRunId(environment.clock);
     this.workload = workload;
     this.environment = environment;
@@ -103,6 +107,12 @@ export class Backup {
     return this.method === 'cold' || (this.method === 'snapshot' && this.located.get().holdKind !== 'none');
   }
 
+  /** Whether the engine, or a file system below it, takes no writes during the hold. */
+  get stopsWriters(): boolean {
+    if (!this.holds) return false;
+    return this.located.get().holdKind === 'writes-stopped' || (this.layers.peek()?.fileSystems.length ?? 0) > 0;
+  }
+
   get accepted(): Verdict {
     return this.holds || this.online.peek() !== undefined ? 'application-consistent' : 'crash-consistent';
   }
@@ -119,6 +129,7 @@ export class Backup {
       required: located.paths,
       volumes: this.group.peek()?.volumes ?? [],
       members: [...this.members],
+      ...(this.cluster === undefined ? {} : { cluster: this.cluster.evidence() }),
       hold: this.holdEvidence(),
       cut: online === undefined ? this.cut.get() : noCut,
       ...(online === undefined ? {} : { online }),

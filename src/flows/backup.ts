@@ -4,6 +4,7 @@ import { copy, forgetCopy } from './backup-copy.ts';
 import { rm } from 'node:fs/promises';
 import type { Located } from '../ports/application.ts';
 import { removeOldBases } from './changed-blocks.ts';
+import { atMember, letFailoverGo, noteChoice, watchMember, withinMargin } from './cluster.ts';
 import { chooseOnline, copyOnline, estimateOnline, locateOnline, prepareOnline, unsupported } from './backup-online.ts';
 import { StillpointError, messageOf } from '../model/errors.ts';
 import type { Method } from '../model/point.ts';
@@ -78,7 +79,9 @@ export async function backup(
   const lock = await lockWorkload(environment, workload.name);
   try {
     await refuseLeftHold(workload, environment);
-    const state = new Backup(workload, environment, request);
+    // Before the run begins, for it changes nothing, and the run is at the member that was chosen.
+    const at = await atMember(workload, environment, request.signal);
+    const state = new Backup(at.workload, environment, request, at.cluster);
     const { runId } = state;
     const run = {
       runId,
@@ -120,6 +123,7 @@ async function locate(state: Backup, signal: AbortSignal): Promise<void> {
 
 async function choose(state: Backup): Promise<void> {
   state.members.push({ when: 'chosen', seen: state.located.get().member });
+  noteChoice(state);
   const catalog = await state.environment.catalog();
   const repository = await state.environment.repository();
   const choice = chooseParent({
@@ -146,18 +150,31 @@ async function predictStep(state: Backup, signal: AbortSignal): Promise<void> {
     signal,
   });
   for (const finding of forecast.findings) note(state, finding);
-  state.forecast.set(forecast);
+  const { cluster } = state;
+  const budgetMs =
+    cluster === undefined
+      ? forecast.budgetMs
+      : withinMargin(cluster, { ...forecast, stopsWriters: state.stopsWriters });
+  state.forecast.set({ ...forecast, budgetMs });
 }
 
 /** Before anything is copied, with the role at the cut standing in for the role at the record, which is judged again then. */
-async function judgeStep(state: Backup): Promise<void> {
+async function judgeStep(state: Backup, signal: AbortSignal): Promise<void> {
+  await letFailoverGo(state);
+  await watchMember(state, 'cut', signal);
   const evidence = state.evidence();
   const atCut = evidence.members.find((each) => each.when === 'cut');
-  const soFar =
-    atCut === undefined
-      ? evidence
-      : { ...evidence, members: [...evidence.members, { when: 'record' as const, seen: atCut.seen }] };
-  state.verdict.set(refuseWeak(state, soFar).verdict);
+  const members = atCut === undefined ? evidence.members : [...evidence.members, { ...atCut, when: 'record' as const }];
+  const cluster =
+    evidence.cluster === undefined
+      ? {}
+      : {
+          cluster: {
+            ...evidence.cluster,
+            seen: evidence.cluster.seen.flatMap((each) => [each, { ...each, when: 'record' as const }]),
+          },
+        };
+  state.verdict.set(refuseWeak(state, { ...evidence, members, ...cluster }).verdict);
 }
 
 export async function record(state: Backup): Promise<void> {

@@ -8,6 +8,7 @@ import { writeDurably } from '../platform/files.ts';
 import { lockWorkload, newRunId, Slot, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
 import { budgetOf } from './group.ts';
+import { atMember, whereHeld, withinMargin, type ClusterAtWork } from './cluster.ts';
 import { Hold, unproven } from './hold.ts';
 import { continueJournal } from './journal.ts';
 import { askGuard, leftResult, thawByGuard } from './ask-guard.ts';
@@ -27,6 +28,7 @@ interface Freezing {
   readonly frozen: Slot<Frozen>;
   readonly runId: string;
   readonly workload: Workload;
+  readonly cluster?: ClusterAtWork;
   readonly environment: Environment;
 }
 
@@ -42,9 +44,14 @@ const freezeSteps: readonly Step<Freezing>[] = [
           { hint: 'there is nothing to freeze: see the application settings of the workload' },
         );
       }
-      state.hold.set(
-        new Hold(state.workload, state.environment, state.runId, budgetOf(holdKind, state.workload.budgetMs)),
-      );
+      const wanted = budgetOf(holdKind, state.workload.budgetMs);
+      const stopsWriters = holdKind === 'writes-stopped';
+      // Nobody knows how long a person will take, so the margin ends the hold.
+      const budgetMs =
+        state.cluster === undefined
+          ? wanted
+          : withinMargin(state.cluster, { holdMs: 1, budgetMs: wanted, stopsWriters });
+      state.hold.set(new Hold(state.workload, state.environment, state.runId, budgetMs));
     },
   },
   {
@@ -79,7 +86,8 @@ export async function freezeByHand(workload: Workload, environment: Environment,
   try {
     await refuseLeftHold(workload, environment);
     const runId = newRunId(environment.clock);
-    const state: Freezing = { hold: new Slot('hold'), frozen: new Slot('frozen'), runId, workload, environment };
+    const at = await atMember(workload, environment, signal);
+    const state: Freezing = { hold: new Slot('hold'), frozen: new Slot('frozen'), runId, ...at, environment };
     return await runJournaled(
       {
         runId,
@@ -138,7 +146,8 @@ export async function thawByHand(workload: Workload, environment: Environment): 
     if (!report.answer.thawed) throw unproven(left.token, report.answer.said);
     // At once: the engine does not say it again.
     const handedOut = await keepHandedOut(report, left.token.runId, environment);
-    const status = await workload.application.status(left.token);
+    const { application } = whereHeld(workload, left.token.member);
+    const status = await application.status(left.token);
     if (status.state !== 'thawed') throw unproven(left.token, status.said);
     const journal = await continueJournal(left.history, environment.stateDirectory);
     try {
@@ -156,7 +165,7 @@ export async function thawByHand(workload: Workload, environment: Environment): 
     };
 
     async function thawFromOutside(): Promise<HoldReport> {
-      const answer = await workload.application.thaw(left.token);
+      const answer = await whereHeld(workload, left.token.member).application.thaw(left.token);
       return { answer: { ...answer, heldThroughout: false }, by: 'recover' };
     }
   }
@@ -193,7 +202,7 @@ export async function statusOf(workload: Workload, environment: Environment): Pr
       frozenAt: guard?.frozenAt?.wall ?? null,
       leftMs,
     });
-    engine.push(await workload.application.status(open.token));
+    engine.push(await whereHeld(workload, open.token.member).application.status(open.token));
   }
   // What a damaged journal told of cannot be asked for.
   for (const broken of known.damaged) engine.push({ state: 'unknown', said: broken.message });

@@ -13,12 +13,17 @@ import type { Host } from '../ports/host.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
 import type { Progress, Repository } from '../repository/api.ts';
 import type { launchGuard } from '../guard/launch.ts';
+import type { Cluster } from './cluster.ts';
 import type { FaultPoint } from './flow.ts';
 
 /** One workload, ready to work with: what the composition root makes of its part of the configuration. */
 export interface Workload {
   readonly name: string;
   readonly application: Application;
+  /** The cluster that the application is a member of; `application` is the first one that can be reached. Absent: it stands alone. */
+  readonly cluster?: Cluster;
+  /** Of a workload that was made for one member of its cluster: that member's name. */
+  readonly member?: string;
   /** For the guard, which makes its own instance. Holds no secret, only where secrets come from. */
   readonly applicationSpec: { readonly kind: string; readonly config: unknown };
   /** In order of preference; each takes the paths that it can cut whole. */

@@ -54,6 +54,7 @@ export class Hold {
       workload: workload.name,
       engine: workload.application.engine,
       identity: `stillpoint:${runId}`,
+      ...(workload.member === undefined ? {} : { member: workload.member }),
       ...(how.way === 'stop' ? { way: how.way } : {}),
       ...(how.fileSystems === undefined || how.fileSystems.length === 0 ? {} : { fileSystems: how.fileSystems }),
     };

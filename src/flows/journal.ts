@@ -5,12 +5,15 @@ import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
 import type { HoldToken } from '../model/hold.ts';
 import type { Outcome } from '../model/point.ts';
 import type { SnapshotRef } from '../model/storage.ts';
+import type { HoldOffToken } from '../ports/topology.ts';
 import type { ProcessIdentity } from '../platform/process.ts';
 
 /** What a run leaves behind outside itself, told before it is made, so that another process can take it away. */
 export type Trace =
   | { readonly kind: 'hold'; readonly token: HoldToken; readonly socket: string; readonly resultFile: string }
   | { readonly kind: 'guard'; readonly process: ProcessIdentity }
+  /** Failover that is held off. */
+  | { readonly kind: 'failover'; readonly token: HoldOffToken }
   | { readonly kind: 'snapshot'; readonly ref: SnapshotRef }
   /** Ours to remove, whatever became of the run: staging, work, a drill's copy. */
   | { readonly kind: 'directory'; readonly path: string }

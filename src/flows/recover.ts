@@ -1,4 +1,5 @@
 import { labelsOfBases } from './changed-blocks.ts';
+import { whereverHeld } from './cluster.ts';
 import { deadRuns, headOf } from './dead-runs.ts';
 import { undoRun } from './undo-run.ts';
 import { syncCatalog } from './sync-catalog.ts';
@@ -85,7 +86,7 @@ export async function recover(
   const { pointsFound, locksRemoved } = await recoverRepository(environment, findings);
   const bases = await labelsOfBases(workloads, environment);
   let snapshotsRemoved = 0;
-  for (const workload of workloads)
+  for (const workload of workloads.flatMap(whereverHeld))
     snapshotsRemoved += await sweepSnapshots(workload, environment, bases, request.signal, findings);
   return { runs, pointsFound, snapshotsRemoved, locksRemoved, findings, failures };
 }

@@ -1,8 +1,10 @@
 import { StillpointError } from '../model/errors.ts';
+import type { ClusterEvidence } from '../model/evidence.ts';
 import type { Finding, Level, Method } from '../model/point.ts';
 import type { Located } from '../ports/application.ts';
 import { stepsOf } from './backup.ts';
 import { chooseLevel, unsupported } from './backup-online.ts';
+import { atMember, findingsOfCluster, withinMargin, type ClusterAtWork } from './cluster.ts';
 import type { Environment, Workload } from './environment.ts';
 import { budgetOf, locateGroup, type Group } from './group.ts';
 import { examineLayers, type Layers } from './layers.ts';
@@ -11,6 +13,8 @@ import { chooseParent, predict, type Forecast, type ParentChoice } from './predi
 export interface Plan {
   readonly workload: string;
   readonly member: Located['member'];
+  /** Null: the workload is in no cluster, or none of its members fits. */
+  readonly cluster: ClusterEvidence | null;
   readonly engine: { readonly name: string; readonly version: string };
   readonly method: Method;
   readonly holdKind: Located['holdKind'];
@@ -29,7 +33,7 @@ export interface Plan {
 
 /** What a backup would do now, with its refusals. Touches nothing: no checkpoint, no sync, no directory. */
 export async function planBackup(
-  workload: Workload,
+  configured: Workload,
   environment: Environment,
   request: { readonly level: Level | undefined; readonly method: Method },
   signal: AbortSignal,
@@ -41,12 +45,17 @@ export async function planBackup(
     refusals.push({ code: error.code, said: error.message, hint: error.hint ?? null });
     return undefined;
   };
+  const at = await atMember(configured, environment, signal).catch(refused);
+  const workload = at?.workload ?? configured;
   // Without the engine's own word on its paths there is nothing to plan.
   const found = await workload.application.locate(signal);
   const missing = methodMissing(workload, method);
   if (missing !== undefined) refused(missing);
   if (method === 'online' || method === 'concurrent')
-    return await planOnline(workload, environment, found, { method, level }, refusals, signal);
+    return {
+      ...(await planOnline(workload, environment, found, { method, level }, refusals, signal)),
+      cluster: at?.cluster?.evidence() ?? null,
+    };
   const located: Located = method === 'cold' ? { ...found, holdKind: 'writes-stopped' } : found;
   const group = await locateGroup(located, workload, signal).catch(refused);
   const layers =
@@ -56,6 +65,8 @@ export async function planBackup(
     group === undefined
       ? undefined
       : await forecastOf(workload, environment, located, group, method, signal).catch(refused);
+  const withinCluster =
+    forecast === undefined ? undefined : await marginOf(at?.cluster, forecast, located, layers).catch(refused);
   const paths = new Map(located.paths.map((path) => [path.name, path.path]));
   return {
     workload: workload.name,
@@ -72,7 +83,8 @@ export async function planBackup(
     })),
     atomicity: group?.atomicity ?? 'sequential',
     how: group?.how ?? 'no group was found',
-    forecast: forecast ?? null,
+    forecast: withinCluster ?? forecast ?? null,
+    cluster: at?.cluster?.evidence() ?? null,
     bytes: located.bytes,
     steps: stepsOf(method).map((step) => ({
       name: step.name,
@@ -87,6 +99,18 @@ export async function planBackup(
         : [{ severity: 'warning' as const, check: 'level', said: choice.degraded }]),
     ],
   };
+}
+
+/** The forecast with its budget cut to the margin. */
+async function marginOf(
+  work: ClusterAtWork | undefined,
+  forecast: Forecast,
+  located: Located,
+  layers: Layers | undefined,
+): Promise<Forecast> {
+  if (work === undefined) return forecast;
+  const stopsWriters = located.holdKind === 'writes-stopped' || (layers?.fileSystems.length ?? 0) > 0;
+  return { ...forecast, budgetMs: withinMargin(work, { ...forecast, stopsWriters }) };
 }
 
 function methodMissing(workload: Workload, method: Method): StillpointError | undefined {
@@ -109,7 +133,7 @@ async function planOnline(
   request: { readonly method: Method; readonly level: Level | undefined },
   refusals: Plan['refusals'],
   signal: AbortSignal,
-): Promise<Plan> {
+): Promise<Omit<Plan, 'cluster'>> {
   const { method } = request;
   const { application } = workload;
   const points = (await environment.catalog()).points(workload.name);
@@ -260,7 +284,7 @@ export interface CheckResult {
 }
 
 /** Looks at the real thing and changes nothing: engine, privileges, volumes, repository, clock, what dead runs left. */
-export async function check(workload: Workload, environment: Environment, signal: AbortSignal): Promise<CheckResult> {
+export async function check(configured: Workload, environment: Environment, signal: AbortSignal): Promise<CheckResult> {
   const findings: Finding[] = [];
   const add = (finding: Finding): void => {
     findings.push(finding);
@@ -279,6 +303,9 @@ export async function check(workload: Workload, environment: Environment, signal
       return undefined;
     }
   };
+  const at = await attempt('cluster', () => atMember(configured, environment, signal));
+  const workload = at?.workload ?? configured;
+  for (const finding of findingsOfCluster(at?.cluster)) add(finding);
   const located = await attempt('database', () => workload.application.locate(signal));
   if (located !== undefined) {
     add({

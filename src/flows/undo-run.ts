@@ -7,6 +7,7 @@ import { StillpointError, messageOf } from '../model/errors.ts';
 import { killExactly, processesIn } from '../platform/process.ts';
 import { type Environment, type Workload } from './environment.ts';
 import { continueJournal, type RunHistory, type Trace } from './journal.ts';
+import { whereHeld } from './cluster.ts';
 import { unproven } from './hold.ts';
 
 /** Takes away everything that one dead run left, the hold first. Idempotent. */
@@ -80,6 +81,21 @@ async function undoTrace(
   switch (trace.kind) {
     case 'hold':
       return await undoHold(trace, history, workload, environment);
+    case 'failover': {
+      const { manager, cluster } = trace.token;
+      const letGo = workload?.cluster?.topology.letGo?.bind(workload.cluster.topology);
+      if (letGo === undefined || workload?.cluster?.topology.manager !== manager) {
+        throw new StillpointError(
+          'undo-failed',
+          `failover of ${cluster} was held off, and its ${manager} is not configured`,
+          {
+            hint: 'put the topology back into the configuration and run `stillpoint recover` again, or let failover go by hand',
+          },
+        );
+      }
+      await letGo(trace.token);
+      return `failover of ${cluster} is not held off any more`;
+    }
     case 'guard':
       // Its hold is thawed by now; what is left of it only holds a session.
       return killExactly(trace.process, 'SIGKILL') ? `guard ${trace.process.pid} ended` : undefined;
@@ -129,16 +145,17 @@ async function undoHold(
       },
     );
   }
+  const { application } = whereHeld(workload, trace.token.member);
   // A guard that is starting a database's users again must not be cut off in that.
   const waitMs = trace.token.way === 'stop' ? 150_000 : 3_000;
   const byGuard = await thawByGuard(trace.socket, environment, waitMs);
   if (byGuard?.answer.thawed !== true) {
     // Nobody listens, or a stopped guard: end its processes, then ask the engine.
     for (const each of tracesOf(history)) if (each.kind === 'guard') killExactly(each.process, 'SIGKILL');
-    const answer = await workload.application.thaw(trace.token);
+    const answer = await application.thaw(trace.token);
     if (!answer.thawed) throw unproven(trace.token, answer.said);
   }
-  const status = await workload.application.status(trace.token);
+  const status = await application.status(trace.token);
   if (status.state !== 'thawed') throw unproven(trace.token, status.said);
   await rm(trace.socket, { force: true });
   await rm(trace.resultFile, { force: true });

@@ -7,6 +7,9 @@ import type {
   JournalSpan,
   MemberObservation,
 } from './hold.ts';
+import type { Considered } from './choose-member.ts';
+import type { ClusterObservation } from './cluster.ts';
+import type { MarginAnswer, Silence } from './failover-margin.ts';
 import type { JournalStart, Marks } from './journal.ts';
 import type { Level } from './point.ts';
 import type { LeftOut, RequiredPath, SnapshotRef, Volume } from './storage.ts';
@@ -99,6 +102,21 @@ export interface ChangedBlocksEvidence {
   readonly wrong?: string;
 }
 
+/** What the manager of the cluster and its members said, and what was concluded from it at that time. */
+export interface ClusterEvidence {
+  readonly chosen: ClusterObservation;
+  readonly considered: readonly Considered[];
+  /** Absent where nothing was silent: the engine backed itself up. */
+  readonly margin?: { readonly silence: Silence; readonly answer: MarginAnswer };
+  /** By this run. */
+  readonly heldOff: boolean;
+  readonly seen: readonly {
+    readonly when: 'cut' | 'record';
+    readonly seen: ClusterObservation;
+    readonly at: Moment;
+  }[];
+}
+
 /**
  * What was observed while a point was made. Nothing here is a conclusion: `judge` draws them. Stored and signed with the point.
  * Members are observed at `chosen`, `frozen`, `cut` and `record` (docs/design/rules.md, 10).
@@ -119,6 +137,8 @@ export interface Evidence {
     readonly when: 'chosen' | 'frozen' | 'cut' | 'record';
     readonly seen: MemberObservation;
   }[];
+  /** Absent: the application stands alone, or nobody said that it does not. */
+  readonly cluster?: ClusterEvidence;
   /** Null when the configuration asks for a cut without a hold. */
   readonly hold: HoldEvidence | null;
   readonly cut: GroupCut;

@@ -1,3 +1,4 @@
+import { escapeXml } from './xml.ts';
 import type { Evidence } from './evidence.ts';
 import { commandSpans, summarizeHold } from './flight-record.ts';
 import { judge, type Judgement } from './judge.ts';
@@ -58,7 +59,7 @@ export function flightRecordSvg(evidence: Evidence): string {
   const height = bottom + 46;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">`,
-    `<title>Flight record of ${escape(evidence.workload)}, ${escape(evidence.runId)}: ${judgement.verdict}</title>`,
+    `<title>Flight record of ${escapeXml(evidence.workload)}, ${escapeXml(evidence.runId)}: ${judgement.verdict}</title>`,
     style,
     `<rect class="page" width="${width}" height="${height}"/>`,
     head.svg,
@@ -139,7 +140,7 @@ function heading(
     y += 20;
     const room = right - 24 - textWidth(rule, 13) - 10;
     lines.push(
-      `<text x="24" y="${y}"><tspan class="rule ${verdict}">${escape(rule)}</tspan><tspan class="said" dx="10">${fitted(said, 12, room)}</tspan></text>`,
+      `<text x="24" y="${y}"><tspan class="rule ${verdict}">${escapeXml(rule)}</tspan><tspan class="said" dx="10">${fitted(said, 12, room)}</tspan></text>`,
     );
   }
   if (reasons.length > mostReasons) {
@@ -153,14 +154,14 @@ function figures(evidence: Evidence): string {
   const hold = summarizeHold(evidence);
   const { online } = evidence;
   if (online !== undefined)
-    return escape(`${online.made} by the engine's own backup${online.dirty ? ', over files copied live' : ''}`);
+    return escapeXml(`${online.made} by the engine's own backup${online.dirty ? ', over files copied live' : ''}`);
   if (hold === null) return 'cut without a hold';
   const pair = (name: string, value: string): string => `${name} <tspan class="figure">${value}</tspan>`;
   return [
     pair('held', duration(hold.heldMs)),
     pair('own overhead', duration(hold.overheadMs)),
     pair('budget', duration(hold.budgetMs)),
-    pair('cut at', escape(hold.cutAt)),
+    pair('cut at', escapeXml(hold.cutAt)),
   ].join('\u2002·\u2002');
 }
 
@@ -236,7 +237,7 @@ function drawMark({ mark, from, to, row, labelAt }: Placed, lane: string, top: n
     labelAt === undefined
       ? ''
       : `<text class="${inside ? 'inside' : 'label'}" x="${n(labelAt)}" y="${y + 13}">${fitted(mark.label, labelSize, longestLabel)}</text>`;
-  return `<g class="mark ${lane}">${shape}${label}<title>${escape(mark.label)}</title></g>`;
+  return `<g class="mark ${lane}">${shape}${label}<title>${escapeXml(mark.label)}</title></g>`;
 }
 
 function drawHold({ hold }: Evidence, x: (ms: number) => number, top: number, bottom: number): readonly string[] {
@@ -337,21 +338,10 @@ function textWidth(text: string, size: number): number {
 
 /** The text escaped, and cut with an ellipsis where it is wider than `room`. */
 function fitted(text: string, size: number, room: number): string {
-  if (textWidth(text, size) <= room) return escape(text);
+  if (textWidth(text, size) <= room) return escapeXml(text);
   const characters = Array.from(text);
   while (textWidth(`${characters.join('')}…`, size) > room) characters.pop();
-  return `${escape(characters.join(''))}…`;
-}
-
-/** Also replaces what XML cannot hold at all: control characters and lone surrogates. */
-function escape(text: string): string {
-  return text
-    .toWellFormed()
-    .replaceAll(/[^\t\n\r\P{Cc}]|[\ufffe\uffff]/gu, '\ufffd')
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;');
+  return `${escapeXml(characters.join(''))}…`;
 }
 
 function n(value: number): string {

@@ -24,6 +24,8 @@ export interface HoldToken {
   readonly engine: string;
   /** How the engine knows the hold: a session name, a lock file, a freeze id. */
   readonly identity: string;
+  /** The member of the cluster whose engine is held, as the cluster's manager calls it. Absent: there is no cluster. */
+  readonly member?: string;
   /** `freeze` if absent. `stop`: the engine's users are stopped and started again (Application.openStop). */
   readonly way?: 'freeze' | 'stop';
   /** File systems that are frozen with the engine, after it, and thawed before it. Absent: none. */

@@ -1,3 +1,4 @@
+import { changeBetween } from './cluster.ts';
 import type { Evidence, HoldEvidence, OnlineEvidence } from './evidence.ts';
 import type { Marks } from './journal.ts';
 import type { MemberObservation } from './hold.ts';
@@ -40,7 +41,7 @@ export interface Judgement {
  */
 export function judge(evidence: Evidence): Judgement {
   if (evidence.online !== undefined) return judgeOnline(evidence.online, evidence);
-  const broken = [...coverage(evidence), ...members(evidence), ...order(evidence)];
+  const broken = [...coverage(evidence), ...members(evidence), ...cluster(evidence), ...order(evidence)];
   const held = evidence.hold === null ? noHold() : holdRules(evidence.hold, evidence);
   const reasons = [...held, ...broken];
   if (reasons.length === 0) return { verdict: 'application-consistent', reasons };
@@ -51,7 +52,7 @@ export function judge(evidence: Evidence): Judgement {
 
 /** The engine answers for what it writes; what is left to judge is that it was done, that it fits, and that the member stayed. */
 function judgeOnline(online: OnlineEvidence, evidence: Evidence): Judgement {
-  const reasons = [...onlineRules(online), ...members(evidence)];
+  const reasons = [...onlineRules(online), ...members(evidence), ...cluster(evidence)];
   return { verdict: reasons.length === 0 ? 'application-consistent' : 'unproven', reasons };
 }
 
@@ -176,6 +177,17 @@ function members(evidence: Evidence): readonly Reason[] {
       );
   }
   return broken;
+}
+
+/** The manager's word, beside the engine's: a failover that began and was not over yet shows there first. */
+function cluster({ cluster: found }: Evidence): readonly Reason[] {
+  if (found === undefined) return [];
+  return (['cut', 'record'] as const).flatMap((when) => {
+    const seen = found.seen.find((each) => each.when === when);
+    if (seen === undefined) return [reason('role-not-observed', `the cluster was not looked at at ${when}`)];
+    const changed = changeBetween(found.chosen, seen.seen);
+    return changed === undefined ? [] : [reason('role-changed', `seen at ${when}: ${changed}`)];
+  });
 }
 
 /** Times of one process that run backwards mean that the record itself cannot be trusted. */
