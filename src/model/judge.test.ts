@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import type { ClusterObservation } from './cluster.ts';
 import type { Evidence, HoldEvidence, OnlineEvidence } from './evidence.ts';
 import type { FreezeAnswer, MemberObservation } from './hold.ts';
 import { judge } from './judge.ts';
@@ -89,6 +90,25 @@ function without<K extends keyof HoldEvidence>(key: K): Evidence {
   return { ...good, hold: rest as HoldEvidence };
 }
 
+const clustered: ClusterObservation = {
+  ...{ manager: 'patroni', cluster: 'orders', epoch: '7', member: 'db2', role: 'replica', primary: 'db1' },
+};
+
+/** The cluster as it was seen at the cut and at the record, with a change in one of the two looks. */
+function inCluster(
+  from: Evidence,
+  when?: 'cut' | 'record',
+  change?: Partial<ClusterObservation> | 'missing',
+): Evidence {
+  const looks = (['cut', 'record'] as const).map((each) => ({
+    when: each,
+    seen: { ...clustered, ...(each === when && change !== 'missing' ? change : {}) },
+    at: at(150),
+  }));
+  const seenThere = change === 'missing' ? looks.filter((each) => each.when !== when) : looks;
+  return { ...from, cluster: { chosen: clustered, considered: [], heldOff: false, seen: seenThere } };
+}
+
 /** One seeded violation each, with the one rule that must be named. A sequential cut adds `not-one-instant` to all of them. */
 const violations: readonly (readonly [string, Evidence, string])[] = [
   ['late volume', withCut('v2', 190, 260), 'cut-after-thaw'],
@@ -130,6 +150,11 @@ const violations: readonly (readonly [string, Evidence, string])[] = [
     { ...good, members: good.members.filter((each) => each.when !== 'cut') },
     'role-not-observed',
   ],
+  ['failover seen at the cut', inCluster(good, 'cut', { epoch: '8', primary: 'db2', role: 'primary' }), 'role-changed'],
+  ['another primary at the record', inCluster(good, 'record', { primary: 'db3' }), 'role-changed'],
+  ['another cluster of that name', inCluster(good, 'record', { manager: 'streaming' }), 'role-changed'],
+  ['cluster not looked at after the cut', inCluster(good, 'cut', 'missing'), 'role-not-observed'],
+  ['cluster not looked at at the record', inCluster(good, 'record', 'missing'), 'role-not-observed'],
   ['cut fixed before it was called', withCut('v1', 150, 120), 'clock-disordered'],
   ['frozen before the freeze was called', withHold({ freezeCalled: at(101) }), 'clock-disordered'],
   ['thawed before frozen', withHold({ thawed: { ...hold.thawed, at: at(99) } }), 'clock-disordered'],
@@ -138,6 +163,7 @@ const violations: readonly (readonly [string, Evidence, string])[] = [
 describe('judge', () => {
   it('calls evidence without a flaw application-consistent', () => {
     assert.deepEqual(judge(good), { verdict: 'application-consistent', reasons: [] });
+    assert.deepEqual(judge(inCluster(good)), { verdict: 'application-consistent', reasons: [] });
   });
 
   it('needs no journal where the hold stops writers', () => {
@@ -302,6 +328,7 @@ const onlineViolations: readonly (readonly [string, Evidence, string])[] = [
   ['a role change until the end', withOnline(incremental, membersBut('cut', { role: 'replica' })), 'role-changed'],
   ['a new epoch at the record', withOnline(incremental, membersBut('record', { epoch: '8/1' })), 'role-changed'],
   ['another member', withOnline(wholeFull, membersBut('record', { member: 'db2' })), 'role-changed'],
+  ['a failover during it', inCluster(withOnline(incremental), 'cut', { epoch: '8' }), 'role-changed'],
   ['a role not observed at the end', withOnline(incremental, membersBut('cut')), 'role-not-observed'],
   ['a role not observed at the record', withOnline(incremental, membersBut('record')), 'role-not-observed'],
   ['a role not observed before', withOnline(wholeFull, { members: [] }), 'role-not-observed'],
