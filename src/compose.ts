@@ -59,6 +59,7 @@ export async function compose(options: ComposeOptions): Promise<Session> {
     log,
     host: platform.host,
     reporter: options.reporter,
+    ...(config.notifyCommand === undefined ? {} : { notify: notifier(config.notifyCommand, options.reporter) }),
     catalog: () => catalog.get(),
     repository: () => repository.get(),
     ...(fault === undefined ? {} : { fault }),
@@ -194,6 +195,19 @@ function makeAt(config: WorkloadConfig, application: ChosenApplication, platform
     consistency: config.consistency,
     changedBlocks: config.changedBlocks,
     degradedStorage: config.degradedStorage,
+  };
+}
+
+/** A pager that hangs must not hold up the next look for longer. */
+const notifyMs = 30_000;
+
+function notifier(argv: readonly [string, ...string[]], reporter: Reporter): (document: object) => Promise<void> {
+  return async (document) => {
+    try {
+      await systemExec.check({ argv, stdin: `${JSON.stringify(document)}\n`, timeoutMs: notifyMs });
+    } catch (error) {
+      reporter.finding({ severity: 'error', check: 'notify', said: `an alarm was not told: ${messageOf(error)}` });
+    }
   };
 }
 

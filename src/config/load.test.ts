@@ -44,6 +44,7 @@ workloads:
         password: { file: undefined, env: undefined, command: ['pass', 'show', 'stillpoint'] },
       },
       stateDirectory: '/var/lib/sp',
+      notifyCommand: undefined,
     });
     assert.deepEqual([...workloads.keys()], ['orders', 'users']);
     const orders = workloads.get('orders');
@@ -135,7 +136,7 @@ const bad: readonly [string, string, readonly string[]][] = [
   [
     'a key that resembles nothing',
     `${head}\nfoo: 1`,
-    ['2:1: unknown key foo; the keys here are repository, stateDirectory, workloads'],
+    ['2:1: unknown key foo; the keys here are repository, stateDirectory, notify, workloads'],
   ],
   [
     'a key inside a list',

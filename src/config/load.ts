@@ -51,6 +51,8 @@ export interface Config {
   readonly file: string;
   readonly repository: { readonly store: Chosen; readonly password: SecretSource };
   readonly stateDirectory: string;
+  /** Told of each alarm; undefined: nobody is. */
+  readonly notifyCommand: readonly [string, ...string[]] | undefined;
   /** In the order of the file. */
   readonly workloads: ReadonlyMap<string, WorkloadConfig>;
 }
@@ -174,8 +176,14 @@ function assemble(parsed: ParsedConfig, file: string): Config {
     file,
     repository: { store: chosen(store), password: { file: passwordFile, env: passwordEnv, command: passwordCommand } },
     stateDirectory: parsed.stateDirectory ?? defaultStateDirectory(),
+    notifyCommand: notifyCommandOf(parsed),
     workloads: new Map(workloads),
   };
+}
+
+function notifyCommandOf({ notify }: ParsedConfig): Config['notifyCommand'] {
+  const [program, ...rest] = notify?.command ?? [];
+  return program === undefined ? undefined : [program, ...rest];
 }
 
 type ParsedWorkload = ParsedConfig['workloads'][string];

@@ -199,6 +199,19 @@ export const configSchema = z
         'Intent journals, catalog, locks and guard sockets. Never on a disk that is frozen. Without it /var/lib/stillpoint for root, and ~/.local/state/stillpoint for others.',
       examples: ['/var/lib/stillpoint'],
     }),
+    notify: z
+      .strictObject({
+        command: z
+          .array(z.string())
+          .min(1)
+          .meta({
+            description:
+              'Command that is given each alarm of `stillpoint mirror watch` once when it begins and once when it ends, as one JSON document on standard input. A list of program and arguments; no shell reads it.',
+            examples: [['/usr/local/bin/page-the-dba']],
+          }),
+      })
+      .optional()
+      .describe('Who is told of alarms.'),
     workloads: z
       .record(
         z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, {

@@ -58,6 +58,8 @@ export interface Environment {
   readonly log: Logger;
   readonly host: Host;
   readonly reporter: Reporter;
+  /** Tells somebody outside of an alarm. Never throws: what could not be told is a finding. Absent: there is nobody to tell. */
+  notify?(document: object): Promise<void>;
   /** Opened at first use; the composition root closes them. */
   catalog(): Promise<Catalog>;
   repository(): Promise<Repository>;

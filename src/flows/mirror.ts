@@ -60,7 +60,7 @@ export interface WatchRequest {
   readonly everyMs: number;
   readonly signal: AbortSignal;
   /** Once for what begins and ends, never for what only lasts. */
-  onEvent(event: AlarmEvent, view: ClusterView | undefined): void;
+  onEvent(event: AlarmEvent): void;
   onView?(view: ClusterView): void;
 }
 
@@ -79,6 +79,18 @@ export async function watchMirror(
   let before: readonly Alarm[] = [];
   let last: ClusterView | undefined;
   let looks = 0;
+  const tell = async (event: AlarmEvent): Promise<void> => {
+    request.onEvent(event);
+    const at = environment.clock.now().wall;
+    await environment.notify?.({
+      schema: 'stillpoint/1',
+      event: 'alarm',
+      workload: workload.name,
+      at,
+      kind: event.kind,
+      ...event.alarm,
+    });
+  };
   while (!request.signal.aborted) {
     const view = await lookAt(cluster, environment, request.signal);
     if (request.signal.aborted) break;
@@ -91,11 +103,11 @@ export async function watchMirror(
     if (seen !== undefined) {
       request.onView?.(seen);
       const changed = last === undefined ? undefined : primaryChange(last, seen);
-      if (changed !== undefined) request.onEvent({ kind: 'happened', alarm: changed }, seen);
+      if (changed !== undefined) await tell({ kind: 'happened', alarm: changed });
       // Without a primary in between, the change is seen against the last view that had one.
       if (seen.members.some(({ role }) => role === 'primary')) last = seen;
     }
-    for (const event of alarmEvents(before, now)) request.onEvent(event, seen);
+    for (const event of alarmEvents(before, now)) await tell(event);
     before = now;
     await environment.clock.sleep(request.everyMs, request.signal).catch(() => undefined);
   }

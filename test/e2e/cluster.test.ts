@@ -256,12 +256,25 @@ describe('mirror status and watch', () => {
       look += 1;
       return view();
     };
-    const { looks } = await watchMirror(at.workload, at.stage.environment, {
-      everyMs: 1,
-      signal: stop.signal,
-      onEvent: (event) => events.push(event),
-    });
+    const told: { readonly kind?: string; readonly code?: string }[] = [];
+    const notify = (document: object): Promise<void> => {
+      told.push(document);
+      return Promise.resolve();
+    };
+    const { looks } = await watchMirror(
+      at.workload,
+      { ...at.stage.environment, notify },
+      {
+        everyMs: 1,
+        signal: stop.signal,
+        onEvent: (event) => events.push(event),
+      },
+    );
     assert.equal(looks, changes.length - 1);
+    assert.deepEqual(
+      told.map(({ kind, code }) => [kind, code]),
+      events.map(({ kind, alarm }) => [kind, alarm.code]),
+    );
     assert.deepEqual(
       events.map(({ kind, alarm }) => `${kind} ${alarm.code} ${alarm.member ?? '-'}`),
       [
