@@ -164,6 +164,7 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
       topology: moduleOf(topologies, topology.kind).create(topology.config, platform, (source) =>
         readSecret(source, systemExec, platform.log),
       ),
+      topologySpec: topology,
       ...{ policy, maxLagMs, stunMs, holdOff },
       members: new Map(members),
     },

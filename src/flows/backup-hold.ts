@@ -3,7 +3,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StillpointError, messageOf } from '../model/errors.ts';
 import type { Canary } from '../ports/application.ts';
-import { letFailoverGo, secureMember } from './cluster.ts';
+import { failoverOf, letFailoverGo, secureMember } from './cluster.ts';
 import { cutGroup, prepareGroup } from './group.ts';
 import { runDirectory } from './environment.ts';
 import type { Step } from './flow.ts';
@@ -26,7 +26,11 @@ export async function prepare(
   // The forecast's is cut to what the cluster bears.
   const { budgetMs } = state.forecast.get();
   const { fileSystems } = state.layers.get();
-  const hold = new Hold(workload, environment, state.runId, budgetMs, { way: cold ? 'stop' : 'freeze', fileSystems });
+  const hold = new Hold(workload, environment, state.runId, budgetMs, {
+    way: cold ? 'stop' : 'freeze',
+    fileSystems,
+    ...failoverOf(state),
+  });
   state.hold.set(hold);
   await hold.prepare(noteTrace, signal);
   // A canary would be a user of the database, and a cold backup has none.
@@ -117,6 +121,7 @@ export async function removeSnapshots(state: Backup): Promise<void> {
 
 export async function thaw(state: Backup, signal: AbortSignal): Promise<void> {
   if (!state.holds) {
+    await letFailoverGo(state);
     state.members.push({ when: 'cut', seen: (await state.workload.application.locate(signal)).member });
     return;
   }
@@ -135,5 +140,7 @@ export async function thaw(state: Backup, signal: AbortSignal): Promise<void> {
     state.event('journal collected');
   }
   await stopCanary(state);
+  // Still watched by the guard, which lets go when we die here.
+  await letFailoverGo(state);
   await hold.release();
 }

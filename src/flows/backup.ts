@@ -4,7 +4,7 @@ import { copy, forgetCopy } from './backup-copy.ts';
 import { rm } from 'node:fs/promises';
 import type { Located } from '../ports/application.ts';
 import { removeOldBases } from './changed-blocks.ts';
-import { atMember, letFailoverGo, noteChoice, watchMember, withinMargin } from './cluster.ts';
+import { atMember, noteChoice, watchMember, withinMargin } from './cluster.ts';
 import { chooseOnline, copyOnline, estimateOnline, locateOnline, prepareOnline, unsupported } from './backup-online.ts';
 import { StillpointError, messageOf } from '../model/errors.ts';
 import type { Method } from '../model/point.ts';
@@ -160,7 +160,6 @@ async function predictStep(state: Backup, signal: AbortSignal): Promise<void> {
 
 /** Before anything is copied, with the role at the cut standing in for the role at the record, which is judged again then. */
 async function judgeStep(state: Backup, signal: AbortSignal): Promise<void> {
-  await letFailoverGo(state);
   await watchMember(state, 'cut', signal);
   const evidence = state.evidence();
   const atCut = evidence.members.find((each) => each.when === 'cut');

@@ -6,6 +6,7 @@ import { changeBetween, observe, type ClusterObservation, type ClusterView } fro
 import { StillpointError } from '../model/errors.ts';
 import type { ClusterEvidence } from '../model/evidence.ts';
 import { budgetWithin, failoverMargin, type MarginAnswer, type Silence } from '../model/failover-margin.ts';
+import type { GuardSpec } from '../guard/protocol.ts';
 import { within } from '../platform/clock.ts';
 import type { Finding } from '../model/point.ts';
 import type { HoldOffToken, Topology } from '../ports/topology.ts';
@@ -17,6 +18,8 @@ export interface Cluster {
   readonly maxLagMs: number;
   /** Longest time that a member's machine stands still at a cut; 0 where nothing stops it. */
   readonly stunMs: number;
+  /** For the guard, which makes its own instance. */
+  readonly topologySpec: { readonly kind: string; readonly config: unknown };
   /** Keep the others from taking over while the backup holds. */
   readonly holdOff: boolean;
   /** The members that can be reached from here, each as a workload of its own under the workload's name. */
@@ -153,13 +156,22 @@ export async function secureMember(
     }
   }
   const forecast = state.forecast.peek();
-  if (forecast !== undefined) withinMargin(work, { ...forecast, stopsWriters: state.stopsWriters });
+  if (forecast === undefined) return;
+  // The cluster may have become quicker to act since the prediction.
+  const budgetMs = withinMargin(work, { ...forecast, stopsWriters: state.stopsWriters });
+  state.forecast.set({ ...forecast, budgetMs });
 }
 
 function cannotHoldOff({ manager }: Topology): StillpointError {
   return new StillpointError('config-invalid', `${manager} has no way to hold off failover`, {
     hint: 'take member.holdOffFailover out of the workload',
   });
+}
+
+/** What the guard has to know to let failover go when this run dies. */
+export function failoverOf({ cluster }: Backup): { readonly failover?: NonNullable<GuardSpec['failover']> } {
+  if (cluster?.token === undefined) return {};
+  return { failover: { topology: cluster.cluster.topologySpec, token: cluster.token } };
 }
 
 /** Idempotent, takes no cancellation. */

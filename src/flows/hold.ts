@@ -44,7 +44,11 @@ export class Hold {
     environment: Environment,
     runId: string,
     budgetMs: number,
-    how: { readonly way?: 'freeze' | 'stop'; readonly fileSystems?: readonly FrozenFileSystem[] } = {},
+    how: {
+      readonly way?: 'freeze' | 'stop';
+      readonly fileSystems?: readonly FrozenFileSystem[];
+      readonly failover?: GuardSpec['failover'];
+    } = {},
   ) {
     this.#workload = workload;
     this.#environment = environment;
@@ -63,6 +67,7 @@ export class Hold {
       workload: workload.name,
       application: workload.applicationSpec,
       token: this.token,
+      ...(how.failover === undefined ? {} : { failover: how.failover }),
       budgetMs,
       socket: places.socket,
       stateDirectory: environment.stateDirectory,

@@ -38,8 +38,8 @@ const sessionStartMs = 120_000;
 const lastLookMs = 1_000;
 
 /**
- * Owns one hold. Serves the socket until the hold is over and released; resolves when everything is let go. It thaws on the word, when
- * the owner's connection ends, on SIGTERM, or at the deadline, whichever is first, and exactly once.
+ * Owns one hold. Serves the socket until the hold is over and released; resolves when everything is let go, with whether its owner said
+ * that it may. It thaws on the word, when the owner's connection ends, on SIGTERM, or at the deadline, whichever is first, and exactly once.
  */
 export async function runGuard(
   spec: GuardSpec,
@@ -47,9 +47,9 @@ export async function runGuard(
   sentinel: SentinelLine,
   clock: Clock,
   onReady: () => void,
-): Promise<void> {
+): Promise<{ readonly released: boolean }> {
   const guard = new Guard(spec, application, sentinel, clock);
-  await guard.serve(onReady);
+  return await guard.serve(onReady);
 }
 
 class Guard {
@@ -64,6 +64,7 @@ class Guard {
   #session: HoldSession | undefined;
   #owner: Socket | undefined;
   #left = false;
+  #released = false;
   #frozenAt: Moment | null = null;
   #deadline: { readonly monoMs: number; readonly cancel: () => void } | undefined;
   #ending: Promise<HoldReport> | undefined;
@@ -80,7 +81,7 @@ class Guard {
     this.#server = createServer((socket) => this.#accept(socket));
   }
 
-  async serve(onReady: () => void): Promise<void> {
+  async serve(onReady: () => void): Promise<{ readonly released: boolean }> {
     const finished = new Promise<void>((resolve) => {
       this.#finish = resolve;
     });
@@ -99,6 +100,7 @@ class Guard {
     giveUp();
     process.removeListener('SIGTERM', terminate);
     await this.#letGo();
+    return { released: this.#released };
   }
 
   #accept(socket: Socket): void {
@@ -160,6 +162,7 @@ class Guard {
       case 'release':
         await this.#end('word');
         await this.#session?.close();
+        this.#released = true;
         return null;
     }
   }

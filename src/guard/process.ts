@@ -1,12 +1,13 @@
 import { createInterface } from 'node:readline';
-import { platformAt, type RegisteredApplication } from '../adapters/registry.ts';
+import { platformAt, topologies, type RegisteredApplication } from '../adapters/registry.ts';
 import { localHost } from '../adapters/host/local/host.ts';
-import { systemClock } from '../platform/clock.ts';
+import { systemClock, within } from '../platform/clock.ts';
 import { systemExec } from '../platform/exec.ts';
 import { silent } from '../platform/logger.ts';
 import { endForCertain, self } from '../platform/process.ts';
 import { readSecret } from '../platform/secrets.ts';
 import type { Application } from '../ports/application.ts';
+import type { Platform } from '../ports/module.ts';
 import { withFileSystems } from './file-systems.ts';
 import { runGuard, type SentinelLine } from './guard.ts';
 import { passedOn } from './launch.ts';
@@ -14,21 +15,36 @@ import type { GuardSpec, SentinelSpec } from './protocol.ts';
 import { runSentinel } from './sentinel.ts';
 
 const sentinelStartMs = 10_000;
+/** The cluster may need several of its own rounds to say that it has let go. */
+const failoverMs = 120_000;
 
 function applicationOf(spec: GuardSpec, applications: readonly RegisteredApplication[]): Application {
   const module = applications.find((each) => each.kind === spec.application.kind);
   if (module === undefined) throw new Error(`no application adapter is called ${spec.application.kind}`);
-  const platform = platformAt(spec.application.reach, {
-    exec: systemExec,
-    clock: systemClock,
-    log: silent,
-    host: localHost(systemExec),
-    stateDirectory: spec.stateDirectory,
-  });
+  const platform = platformAt(spec.application.reach, platformOf(spec.stateDirectory));
   const application = module.create(spec.application.config, spec.workload, platform, (source) =>
     readSecret(source, systemExec),
   );
   return withFileSystems(application, { exec: systemExec, clock: systemClock });
+}
+
+/** After every thaw, for the manager is asked over a network. What does not work here is left to `recover`, which has the same token. */
+async function letFailoverGo({ failover, stateDirectory }: GuardSpec): Promise<void> {
+  const module = topologies.find((each) => each.kind === failover?.topology.kind);
+  if (failover === undefined || module === undefined) return;
+  const topology = module.create(failover.topology.config, platformOf(stateDirectory), (source) =>
+    readSecret(source, systemExec),
+  );
+  await within(
+    systemClock,
+    failoverMs,
+    Promise.resolve(topology.letGo?.(failover.token)).catch(() => undefined),
+    () => undefined,
+  );
+}
+
+function platformOf(stateDirectory: string): Platform {
+  return { exec: systemExec, clock: systemClock, log: silent, host: localHost(systemExec), stateDirectory };
 }
 
 async function startSentinel(spec: GuardSpec, entry: string): Promise<SentinelLine> {
@@ -81,7 +97,10 @@ export async function guardProcess(applications: readonly RegisteredApplication[
     process.stdin.destroy();
     const application = applicationOf(spec, applications);
     const sentinel = await startSentinel(spec, entry);
-    await runGuard(spec, application, sentinel, systemClock, () => process.stdout.write('ready\n'));
+    const { released } = await runGuard(spec, application, sentinel, systemClock, () =>
+      process.stdout.write('ready\n'),
+    );
+    if (!released) await letFailoverGo(spec);
     endForCertain(0);
     return 0;
   }

@@ -2,6 +2,7 @@ import { createConnection, type Socket } from 'node:net';
 import type { HoldEnd, FreezeAnswer, HoldToken, MemberObservation, ThawAnswer } from '../model/hold.ts';
 import { StillpointError, errorTable, type ErrorCode } from '../model/errors.ts';
 import type { Moment } from '../model/time.ts';
+import type { HoldOffToken } from '../ports/topology.ts';
 import type { ProcessIdentity } from '../platform/process.ts';
 
 /**
@@ -17,6 +18,11 @@ export interface GuardSpec {
     readonly reach?: { readonly kind: string; readonly config: unknown };
   };
   readonly token: HoldToken;
+  /** Failover that the run holds off: let go here when the run dies, for `recover` may come much later. */
+  readonly failover?: {
+    readonly topology: { readonly kind: string; readonly config: unknown };
+    readonly token: HoldOffToken;
+  };
   readonly budgetMs: number;
   readonly socket: string;
   readonly stateDirectory: string;

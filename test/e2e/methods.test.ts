@@ -547,7 +547,7 @@ describe('a cold backup', () => {
     try {
       const socket = join(directory, 'g.sock');
       const sentinel = { pid: 0, alive: () => true, armed: () => undefined, thawed: () => undefined };
-      let guarded: Promise<void> = Promise.resolve();
+      let guarded: ReturnType<typeof runGuard> = Promise.resolve({ released: true });
       await new Promise<void>((resolve) => {
         guarded = runGuard(
           {
@@ -576,7 +576,7 @@ describe('a cold backup', () => {
       } finally {
         owner.kill('SIGKILL');
       }
-      await guarded;
+      assert.equal((await guarded).released, false);
       assert.equal(usersStopped(stage), false);
       const result: unknown = JSON.parse(await readFile(join(directory, 'result.json'), 'utf8'));
       assert.equal((result as { report: { by: string } }).report.by, 'owner-lost');
