@@ -156,7 +156,8 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
   if (cluster === undefined) return whole;
   const { topology, policy, maxLagMs, stunMs, holdOff } = cluster;
   const members = cluster.members.map(
-    ({ name, application }) => [name, { ...makeAt(config, application, platform), member: name }] as const,
+    ({ name, application }) =>
+      [name, { ...makeAt(config, application, { ...platform, clustered: true }), member: name }] as const,
   );
   return {
     ...whole,

@@ -110,8 +110,8 @@ export interface Application {
    */
   confirm?(point: { readonly id: string; readonly cutAt: string }): Promise<void>;
 
-  /** Numbered records in the live database (docs/design/evidence.md). Absent = not supported. */
-  openCanary?(runId: string): Promise<Canary>;
+  /** Numbered records in the live database (docs/design/evidence.md). Absent = not supported; undefined = this member takes no writes. */
+  openCanary?(runId: string): Promise<Canary | undefined>;
 }
 
 /** A line, with its continuation lines, of an engine's own log. */

@@ -17,6 +17,8 @@ export interface Platform {
   readonly log: Logger;
   /** Where the application lives. A snapshot provider and a store always get this machine. */
   readonly host: Host;
+  /** A topology decides which role may be backed up: the adapter takes what it knows how to freeze. Absent: only who makes the history. */
+  readonly clustered?: true;
   /** Directory of Stillpoint's own state; never on a disk that is frozen. */
   readonly stateDirectory: string;
 }

@@ -22,7 +22,7 @@ const pollMs = 50;
 
 export class PostgresqlApplication implements Application {
   readonly engine = 'postgresql';
-  readonly openCanary?: (runId: string) => Promise<Canary>;
+  readonly openCanary?: (runId: string) => Promise<Canary | undefined>;
   readonly #config: PostgresqlConfig;
   readonly #platform: Platform;
   readonly #secret: SecretReader;
@@ -32,8 +32,10 @@ export class PostgresqlApplication implements Application {
     this.#platform = platform;
     this.#secret = secret;
     if (config.canary) {
-      this.openCanary = async (runId) =>
-        PostgresqlCanary.open(await this.#connect({ applicationName: 'stillpoint canary' }), config, runId);
+      this.openCanary = async (runId) => {
+        const connection = await this.#connect({ applicationName: 'stillpoint canary' });
+        return PostgresqlCanary.open(connection, config, runId);
+      };
     }
   }
 
@@ -54,7 +56,9 @@ export class PostgresqlApplication implements Application {
   }
 
   async locate(signal: AbortSignal): Promise<Located> {
-    return this.#with('locate', signal, async (connection) => locate(connection, this.#config));
+    return this.#with('locate', signal, async (connection) =>
+      locate(connection, this.#config, this.#platform.clustered === true),
+    );
   }
 
   async *check(signal: AbortSignal): AsyncGenerator<Finding> {

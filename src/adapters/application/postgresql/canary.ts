@@ -15,9 +15,14 @@ export class PostgresqlCanary implements Canary {
     this.#runId = runId;
   }
 
-  /** Makes the table if needed and empties it, so that the numbers of each run begin at 1. Owns the connection from here on. */
-  static async open(connection: Connection, place: Place, runId: string): Promise<PostgresqlCanary> {
+  /** Makes the table if needed and empties it, so that the numbers of each run begin at 1. Undefined on a standby, which takes no writes. Owns the connection from here on. */
+  static async open(connection: Connection, place: Place, runId: string): Promise<PostgresqlCanary | undefined> {
     try {
+      const [row] = await connection.query('SELECT pg_is_in_recovery() AS in_recovery');
+      if (row?.['in_recovery'] === true) {
+        await connection.close();
+        return undefined;
+      }
       await connection.query('SET synchronous_commit = on; SET lock_timeout = 5000; SET client_min_messages = warning');
       await connection.query('CREATE SCHEMA IF NOT EXISTS stillpoint');
       await connection.query(

@@ -26,6 +26,21 @@ const notNeeded: readonly LeftOut[] = [
   { relative: 'pg_subtrans', match: 'contents', why: 'made anew at start' },
 ];
 
+/** The end of recovery is read from the control file, which must therefore be no older than any other file: it comes with the thaw. */
+const ofReplica: readonly LeftOut[] = [
+  {
+    relative: 'global/pg_control',
+    match: 'entry',
+    why: 'the control file of a standby is taken after all others, right before the backup is stopped',
+    onlyHeld: true,
+  },
+  {
+    relative: 'standby.signal',
+    match: 'entry',
+    why: 'a restored copy must not go on as a standby of the living primary',
+  },
+];
+
 const walElsewhere = 'the WAL from start to stop of the backup is collected after the thaw';
 
 export function text(row: Row | undefined, key: string): string {
@@ -97,7 +112,11 @@ async function real(path: string, config: PostgresqlConfig): Promise<string> {
 }
 
 /** Everything of the port's `locate`, over a connection that the caller closes. */
-export async function locate(connection: Connection, config: PostgresqlConfig): Promise<Located> {
+export async function locate(
+  connection: Connection,
+  config: PostgresqlConfig,
+  takesReplica: boolean,
+): Promise<Located> {
   const rows = await ask(
     connection,
     config,
@@ -114,9 +133,10 @@ export async function locate(connection: Connection, config: PostgresqlConfig): 
     );
   }
   const member = memberOf((await ask(connection, config, observeSql))[0]);
-  if (member.role === 'replica') {
+  const replica = member.role === 'replica';
+  if (replica && !takesReplica) {
     throw new StillpointError('role-unsuitable', `${member.member} is a replica (it is in recovery)`, {
-      hint: 'point application.postgresql.host and port at the primary',
+      hint: 'point application.postgresql.host and port at the primary, or name the `topology` of the workload',
       details: { member: member.member, epoch: member.epoch },
     });
   }
@@ -132,7 +152,7 @@ export async function locate(connection: Connection, config: PostgresqlConfig): 
   const tablespaces = await tablespacesOf(connection, config);
   const backupMode = config.hold === 'backup-mode';
   const outside = wal !== join(data, 'pg_wal');
-  const leftOut: LeftOut[] = [...notNeeded];
+  const leftOut: LeftOut[] = [...notNeeded, ...(replica ? ofReplica : [])];
   if (backupMode && !outside)
     leftOut.push({ relative: 'pg_wal', match: 'contents', why: walElsewhere, onlyHeld: true });
   const paths: RequiredPath[] = [directory(data, 'data', 'data', leftOut)];

@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { CommandSpan, FreezeAnswer, HoldToken, MemberObservation, ThawAnswer } from '../../../model/hold.ts';
 import type { Clock } from '../../../platform/clock.ts';
@@ -8,12 +10,16 @@ import { asStillpoint, sqlState } from './connection.ts';
 import type { Connection, Row } from './connection.ts';
 import { directoriesOf, memberOf, observeSql, text } from './locate.ts';
 import type { Directories } from './locate.ts';
-import { journalSpan, majorOf, parseLabel, sessionName, thawedName } from './parse.ts';
+import { isWholeControl, journalSpan, majorOf, parseLabel, sessionName, thawedName } from './parse.ts';
 
 /** A checkpoint of a large server takes minutes; longer than this and something is wrong. */
 const checkpointMs = 15 * 60_000;
 /** How long the session may idle after the thaw, while its slot still keeps the WAL that is being collected. */
 const collectingMs = 30 * 60_000;
+
+/** Reading 8 KiB while the server writes 512 bytes of it is wrong once in a blue moon; five times is a damaged file. */
+const controlTries = 5;
+const controlPollMs = 5;
 
 type State = 'open' | 'freezing' | 'frozen' | 'failed' | 'thawed';
 
@@ -31,6 +37,7 @@ export class PostgresqlHold implements HoldSession {
   #state: State = 'open';
   #directories: Directories | undefined;
   #segmentBytes = 0n;
+  #replica = false;
   #answer: ThawAnswer | undefined;
 
   constructor(
@@ -61,10 +68,12 @@ export class PostgresqlHold implements HoldSession {
     const connection = this.#connection;
     const [server] = await connection.query(
       `SELECT current_setting('server_version_num')::int AS number,
-        (SELECT setting FROM pg_settings WHERE name = 'wal_segment_size') AS segment`,
+        (SELECT setting FROM pg_settings WHERE name = 'wal_segment_size') AS segment,
+        pg_is_in_recovery() AS in_recovery`,
     );
     const major = majorOf(Number(server?.['number']));
     this.#segmentBytes = BigInt(text(server, 'segment'));
+    this.#replica = server?.['in_recovery'] === true;
     this.#directories = await directoriesOf(connection, this.#config);
     // A backend that runs the start of the backup notices a dead guard only when it looks.
     await connection.query(
@@ -220,6 +229,13 @@ export class PostgresqlHold implements HoldSession {
     }
     const held = this.#state === 'frozen';
     let row: Row | undefined;
+    let control: Buffer | undefined;
+    try {
+      control = this.#replica ? await this.#controlFile() : undefined;
+    } catch (cause) {
+      // Without it the copy is worth nothing, but the thaw comes first: it goes on, and what it hands out says so.
+      this.#log.warn('the control file could not be read', { reason: messageOf(cause) });
+    }
     try {
       [row] = await this.#connection.timed('pg_backup_stop', spans, 'EXECUTE stillpoint_thaw');
     } catch (cause) {
@@ -229,7 +245,10 @@ export class PostgresqlHold implements HoldSession {
     const at = this.#clock.now();
     await this.#afterThaw();
     if (!held) return without(true, 'PostgreSQL had not confirmed the hold; it was ended');
-    return { ...this.#evidence(text(row, 'lsn'), text(row, 'label'), text(row, 'map')), at, spans };
+    if (this.#replica && control === undefined)
+      return { ...without(true, 'the control file of the standby could not be read whole'), at };
+    const evidence = this.#evidence(text(row, 'lsn'), text(row, 'label'), text(row, 'map'), control);
+    return { ...evidence, at, spans };
   }
 
   /** From here on the session only keeps the WAL: it must neither look like a hold nor be ended by the hold's limit. */
@@ -242,7 +261,27 @@ export class PostgresqlHold implements HoldSession {
     }
   }
 
-  #evidence(lsn: string, labelHex: string, mapHex: string): Omit<ThawAnswer, 'at' | 'spans'> {
+  /**
+   * Recovery of a standby's copy ends where its control file says, so that file must not be older than any page of the copy. The server
+   * writes it in place: what was read is good when its checksum is.
+   */
+  async #controlFile(): Promise<Buffer> {
+    const directories = this.#directories;
+    if (directories === undefined) throw new Error('frozen without prepare');
+    for (let tries = 0; tries < controlTries; tries += 1) {
+      const read = await readFile(join(directories.data, 'global', 'pg_control'));
+      if (isWholeControl(read)) return read;
+      await this.#clock.sleep(controlPollMs);
+    }
+    throw new Error(`its checksum was wrong ${controlTries} times`);
+  }
+
+  #evidence(
+    lsn: string,
+    labelHex: string,
+    mapHex: string,
+    control: Buffer | undefined,
+  ): Omit<ThawAnswer, 'at' | 'spans'> {
     const directories = this.#directories;
     if (directories === undefined) throw new Error('frozen without prepare');
     const label = Buffer.from(labelHex, 'hex');
@@ -251,6 +290,10 @@ export class PostgresqlHold implements HoldSession {
     const artifacts = [{ path: `${directories.data}/backup_label`, base64: label.toString('base64'), mode: 0o600 }];
     if (map.byteLength > 0) {
       artifacts.push({ path: `${directories.data}/tablespace_map`, base64: map.toString('base64'), mode: 0o600 });
+    }
+    if (control !== undefined) {
+      const path = `${directories.data}/global/pg_control`;
+      artifacts.push({ path, base64: control.toString('base64'), mode: 0o600 });
     }
     return { thawed: true, heldThroughout: true, said: `pg_backup_stop returned ${lsn}`, journal, artifacts };
   }
