@@ -1,6 +1,7 @@
 import type { Evidence } from './evidence.ts';
 import { commandSpans, summarizeHold } from './flight-record.ts';
 import { judge, type Judgement } from './judge.ts';
+import { escape, fitted, n, textWidth } from './svg.ts';
 
 /** Something drawn in a lane: an event is a dot, a command a bar. Milliseconds of the evidence's monotonic clock. */
 interface Mark {
@@ -326,36 +327,6 @@ function duration(ms: number): string {
 
 function offset(ms: number): string {
   return ms < 0 ? `−${duration(-ms)}` : duration(ms);
-}
-
-/** A guess that errs on the wide side: the picture has no font of its own. */
-function textWidth(text: string, size: number): number {
-  let ems = 0;
-  for (const character of text) ems += character > '\u10ff' ? 1.05 : 0.58;
-  return ems * size;
-}
-
-/** The text escaped, and cut with an ellipsis where it is wider than `room`. */
-function fitted(text: string, size: number, room: number): string {
-  if (textWidth(text, size) <= room) return escape(text);
-  const characters = Array.from(text);
-  while (textWidth(`${characters.join('')}…`, size) > room) characters.pop();
-  return `${escape(characters.join(''))}…`;
-}
-
-/** Also replaces what XML cannot hold at all: control characters and lone surrogates. */
-function escape(text: string): string {
-  return text
-    .toWellFormed()
-    .replaceAll(/[^\t\n\r\P{Cc}]|[\ufffe\uffff]/gu, '\ufffd')
-    .replaceAll('&', '&amp;')
-    .replaceAll('<', '&lt;')
-    .replaceAll('>', '&gt;')
-    .replaceAll('"', '&quot;');
-}
-
-function n(value: number): string {
-  return value.toFixed(1);
 }
 
 const style = `<style>
