@@ -7,7 +7,7 @@ import { ExitCode, StillpointError } from '../model/errors.ts';
 import type { Answer, Context } from './command.ts';
 import { duration, pairs, table, type Paint } from './format.ts';
 import { workloadOf } from './select.ts';
-import { writeSvg } from './show.ts';
+import { writeSvg } from './write-svg.ts';
 
 const colours: Readonly<Record<Health, Parameters<Paint>[0]>> = {
   healthy: 'green',

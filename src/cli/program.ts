@@ -28,6 +28,7 @@ import { restoreCommand } from './restore.ts';
 import { showCommand } from './show.ts';
 import { mirrorStatusCommand, mirrorWatchCommand, type WatchOptions } from './mirror.ts';
 import { stackCommand } from './stack.ts';
+import { stunCommand, type StunOptions } from './stun.ts';
 
 export interface Surroundings {
   readonly stdout: NodeJS.WriteStream;
@@ -213,13 +214,14 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     parent: Command,
     usage: string,
     description: string,
-    handler: (context: Context, argument: string | undefined, options: O) => Promise<Answer>,
+    handler: (context: Context, argument: string | undefined, options: O, list: readonly string[]) => Promise<Answer>,
   ): Command => {
     const command = parent.command(usage).description(description);
     const name = parent === program ? command.name() : `${parent.name()} ${command.name()}`;
     command.action(async (...received: unknown[]) => {
       const argument = typeof received[0] === 'string' ? received[0] : undefined;
-      await run(name, program.opts<Globals>(), (context) => handler(context, argument, command.opts() as O));
+      const list = Array.isArray(received[0]) ? (received[0] as readonly string[]) : [];
+      await run(name, program.opts<Globals>(), (context) => handler(context, argument, command.opts() as O, list));
     });
     return command;
   };
@@ -267,6 +269,14 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     'what lies below a path, down to its disks, and what is wrong with it',
     (context, path) => stackCommand(context, given(path)),
   );
+  add<StunOptions>(
+    program,
+    'stun <file...>',
+    'how long a virtual machine stood still, from its vmware.log, against the failover margin',
+    (context, _none, options, files) => stunCommand(context, files, options),
+  )
+    .option('--qos <duration>', 'the time after which a failover begins; the margin is half of it', '8s')
+    .option('--svg <file>', 'draw the stuns into this file');
   add(program, 'points [workload]', 'list restore points', (context, name) => pointsCommand(context, name));
   add<{ svg?: string }>(
     program,

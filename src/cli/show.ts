@@ -1,6 +1,4 @@
-import { writeFile } from 'node:fs/promises';
 import { readRecord } from '../flows/record.ts';
-import { StillpointError, messageOf } from '../model/errors.ts';
 import type { Evidence } from '../model/evidence.ts';
 import { flightRecordSvg } from '../model/flight-svg.ts';
 import type { Answer, Context } from './command.ts';
@@ -8,6 +6,7 @@ import { flightLines } from './flight-text.ts';
 import { pairs } from './format.ts';
 import { pointLines } from './point-text.ts';
 import { pointOf } from './select.ts';
+import { writeSvg } from './write-svg.ts';
 
 /** The point with its evidence, whose signature is proved on the way. */
 export async function showCommand(context: Context, id: string, options: { readonly svg?: string }): Promise<Answer> {
@@ -46,16 +45,4 @@ function evidenceOf(evidence: Evidence): Parameters<typeof pairs>[0] {
       evidence.canary === undefined ? undefined : `${evidence.canary.acknowledged} acknowledged before the cut`,
     ],
   ];
-}
-
-/** Throws `io`. */
-export async function writeSvg(file: string, picture: string): Promise<void> {
-  try {
-    await writeFile(file, picture);
-  } catch (error) {
-    throw new StillpointError('io', `${file} cannot be written: ${messageOf(error)}`, {
-      hint: 'give a file in an existing folder with --svg',
-      cause: error,
-    });
-  }
 }

@@ -1,5 +1,5 @@
 import type { ClusterMember, ClusterView, Health, Lag } from './cluster.ts';
-import { escapeXml } from './xml.ts';
+import { escape } from './svg.ts';
 
 const boxWidth = 260;
 const boxHeight = 112;
@@ -33,7 +33,7 @@ export function clusterSvg(view: ClusterView): string {
   const primary = primaries.length === 1 ? place(0, 1, top) : undefined;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">`,
-    `<title>${escapeXml(`${view.manager} ${view.name}, epoch ${view.epoch}`)}</title>`,
+    `<title>${escape(`${view.manager} ${view.name}, epoch ${view.epoch}`)}</title>`,
     style,
     `<rect class="page" width="${width}" height="${height}"/>`,
     ...heading(view, width),
@@ -114,7 +114,7 @@ export function lagText(lag: Lag | undefined): string {
 function text(x: number, y: number, said: string, kind: string, most: number): string {
   const characters = Array.from(said);
   const shown = characters.length > most ? `${characters.slice(0, most - 1).join('')}…` : said;
-  return `<text class="${kind}" x="${x}" y="${y}">${escapeXml(shown)}</text>`;
+  return `<text class="${kind}" x="${x}" y="${y}">${escape(shown)}</text>`;
 }
 
 const style = `<style>

@@ -1,7 +1,7 @@
-import { escapeXml } from './xml.ts';
 import type { Evidence } from './evidence.ts';
 import { commandSpans, summarizeHold } from './flight-record.ts';
 import { judge, type Judgement } from './judge.ts';
+import { escape, fitted, n, textWidth } from './svg.ts';
 
 /** Something drawn in a lane: an event is a dot, a command a bar. Milliseconds of the evidence's monotonic clock. */
 interface Mark {
@@ -59,7 +59,7 @@ export function flightRecordSvg(evidence: Evidence): string {
   const height = bottom + 46;
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" width="${width}" height="${height}" role="img">`,
-    `<title>Flight record of ${escapeXml(evidence.workload)}, ${escapeXml(evidence.runId)}: ${judgement.verdict}</title>`,
+    `<title>Flight record of ${escape(evidence.workload)}, ${escape(evidence.runId)}: ${judgement.verdict}</title>`,
     style,
     `<rect class="page" width="${width}" height="${height}"/>`,
     head.svg,
@@ -140,7 +140,7 @@ function heading(
     y += 20;
     const room = right - 24 - textWidth(rule, 13) - 10;
     lines.push(
-      `<text x="24" y="${y}"><tspan class="rule ${verdict}">${escapeXml(rule)}</tspan><tspan class="said" dx="10">${fitted(said, 12, room)}</tspan></text>`,
+      `<text x="24" y="${y}"><tspan class="rule ${verdict}">${escape(rule)}</tspan><tspan class="said" dx="10">${fitted(said, 12, room)}</tspan></text>`,
     );
   }
   if (reasons.length > mostReasons) {
@@ -154,14 +154,14 @@ function figures(evidence: Evidence): string {
   const hold = summarizeHold(evidence);
   const { online } = evidence;
   if (online !== undefined)
-    return escapeXml(`${online.made} by the engine's own backup${online.dirty ? ', over files copied live' : ''}`);
+    return escape(`${online.made} by the engine's own backup${online.dirty ? ', over files copied live' : ''}`);
   if (hold === null) return 'cut without a hold';
   const pair = (name: string, value: string): string => `${name} <tspan class="figure">${value}</tspan>`;
   return [
     pair('held', duration(hold.heldMs)),
     pair('own overhead', duration(hold.overheadMs)),
     pair('budget', duration(hold.budgetMs)),
-    pair('cut at', escapeXml(hold.cutAt)),
+    pair('cut at', escape(hold.cutAt)),
   ].join('\u2002·\u2002');
 }
 
@@ -237,7 +237,7 @@ function drawMark({ mark, from, to, row, labelAt }: Placed, lane: string, top: n
     labelAt === undefined
       ? ''
       : `<text class="${inside ? 'inside' : 'label'}" x="${n(labelAt)}" y="${y + 13}">${fitted(mark.label, labelSize, longestLabel)}</text>`;
-  return `<g class="mark ${lane}">${shape}${label}<title>${escapeXml(mark.label)}</title></g>`;
+  return `<g class="mark ${lane}">${shape}${label}<title>${escape(mark.label)}</title></g>`;
 }
 
 function drawHold({ hold }: Evidence, x: (ms: number) => number, top: number, bottom: number): readonly string[] {
@@ -327,25 +327,6 @@ function duration(ms: number): string {
 
 function offset(ms: number): string {
   return ms < 0 ? `−${duration(-ms)}` : duration(ms);
-}
-
-/** A guess that errs on the wide side: the picture has no font of its own. */
-function textWidth(text: string, size: number): number {
-  let ems = 0;
-  for (const character of text) ems += character > '\u10ff' ? 1.05 : 0.58;
-  return ems * size;
-}
-
-/** The text escaped, and cut with an ellipsis where it is wider than `room`. */
-function fitted(text: string, size: number, room: number): string {
-  if (textWidth(text, size) <= room) return escapeXml(text);
-  const characters = Array.from(text);
-  while (textWidth(`${characters.join('')}…`, size) > room) characters.pop();
-  return `${escapeXml(characters.join(''))}…`;
-}
-
-function n(value: number): string {
-  return value.toFixed(1);
 }
 
 const style = `<style>

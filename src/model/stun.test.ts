@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import fc from 'fast-check';
+import { longestStun, stunCauses, stunMarginMs, summarizeStuns, type Stun, type StunReport } from './stun.ts';
+
+function report(stuns: readonly (readonly [Stun['cause'], number])[]): StunReport {
+  return {
+    machine: 'vmware.log',
+    files: ['vmware.log'],
+    fromMs: 0,
+    toMs: 1,
+    yearGuessed: false,
+    torn: 0,
+    stuns: stuns.map(([cause, durationMs], index) => ({
+      atMs: index,
+      durationMs,
+      cause,
+      file: 'vmware.log',
+      line: index,
+    })),
+  };
+}
+
+describe('summarizeStuns', () => {
+  it('counts by cause, and what is not below half of the detection time', () => {
+    const summary = summarizeStuns(
+      [
+        report([
+          ['helper', 10],
+          ['creation', 3999.999],
+        ]),
+        report([
+          ['creation', 4000],
+          ['creation', 100],
+        ]),
+      ],
+      8000,
+    );
+    assert.deepEqual(summary, {
+      marginMs: 4000,
+      total: { count: 4, longestMs: 4000, p50Ms: 100, p99Ms: 4000, over: 1 },
+      causes: [
+        { cause: 'creation', count: 3, longestMs: 4000, p50Ms: 3999.999, p99Ms: 4000, over: 1 },
+        { cause: 'helper', count: 1, longestMs: 10, p50Ms: 10, p99Ms: 10, over: 0 },
+      ],
+    });
+  });
+
+  it('has no figures where there is no stun', () => {
+    assert.deepEqual(summarizeStuns([report([])], 8000), {
+      marginMs: 4000,
+      total: { count: 0, longestMs: undefined, p50Ms: undefined, p99Ms: undefined, over: 0 },
+      causes: [],
+    });
+  });
+
+  it('loses no stun between the causes, and never calls one safe that is not', () => {
+    const stun = fc.tuple(fc.constantFrom(...stunCauses), fc.double({ min: 0, max: 1e6, noNaN: true }));
+    fc.assert(
+      fc.property(fc.array(fc.array(stun)), fc.integer({ min: 1, max: 300_000 }), (machines, qosMs) => {
+        const { total, causes, marginMs } = summarizeStuns(machines.map(report), qosMs);
+        assert.equal(
+          causes.reduce((sum, { count }) => sum + count, 0),
+          total.count,
+        );
+        assert.equal(
+          causes.reduce((sum, { over }) => sum + over, 0),
+          total.over,
+        );
+        assert.equal(marginMs, stunMarginMs(qosMs));
+        assert.equal(total.over > 0, (total.longestMs ?? -1) >= qosMs / 2);
+        for (const { p50Ms = 0, p99Ms = 0, longestMs = 0 } of causes) assert.ok(p50Ms <= p99Ms && p99Ms <= longestMs);
+      }),
+    );
+  });
+});
+
+describe('longestStun', () => {
+  it('tells making from removing, over all machines', () => {
+    assert.deepEqual(
+      longestStun([
+        report([
+          ['creation', 5],
+          ['creation-memory', 70],
+          ['consolidation', 30],
+          ['other', 9000],
+          ['migration', 900],
+        ]),
+        report([
+          ['helper', 80],
+          ['creation', 6],
+        ]),
+      ]),
+      { creationMs: 70, removalMs: 80 },
+    );
+  });
+
+  it('does not call unknown what is 0', () => {
+    assert.deepEqual(longestStun([report([['other', 5]])]), { creationMs: undefined, removalMs: undefined });
+  });
+});
