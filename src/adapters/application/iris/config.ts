@@ -1,5 +1,6 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
+import { secretSetting } from '../../../platform/secret-setting.ts';
 
 const factors: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600 };
 
@@ -22,17 +23,6 @@ const plainPath = z
   .refine(isAbsolute, { error: 'must be an absolute path' })
   .regex(/^[A-Za-z0-9_./ +:@=,-]*$/, { error: 'must hold only letters, digits and _ . / - + : @ = , or blanks' });
 
-const secret = z
-  .strictObject({
-    file: z.string().min(1).optional().describe('File whose first line is the password.'),
-    env: z.string().min(1).optional().describe('Environment variable that holds the password.'),
-    command: z.array(z.string()).min(1).optional().describe('Command, without a shell, that prints the password.'),
-  })
-  .describe('Where the password comes from: exactly one of file, env, command.')
-  .refine((source) => Object.values(source).filter((value) => value !== undefined).length === 1, {
-    error: 'give exactly one of file, env, command',
-  });
-
 const login = z
   .strictObject({
     user: z
@@ -40,7 +30,7 @@ const login = z
       .min(1)
       .regex(/^\P{Cc}+$/u, { error: 'must hold no control character' })
       .describe('Account of the instance.'),
-    password: secret,
+    password: secretSetting,
   })
   .describe(
     'Account for sessions that ask for one. Leave it out with operating-system authentication: the lines would be taken for commands.',

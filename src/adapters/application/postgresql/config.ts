@@ -1,15 +1,5 @@
 import { z } from 'zod';
-
-const secret = z
-  .strictObject({
-    file: z.string().min(1).optional().describe('File whose first line is the password.'),
-    env: z.string().min(1).optional().describe('Environment variable that holds the password.'),
-    command: z.array(z.string()).min(1).optional().describe('Command, without a shell, that prints the password.'),
-  })
-  .describe('Where the password comes from: exactly one of file, env, command.')
-  .refine((source) => Object.values(source).filter((value) => value !== undefined).length === 1, {
-    message: 'give exactly one of file, env, command',
-  });
+import { secretSetting } from '../../../platform/secret-setting.ts';
 
 const verify = z
   .strictObject({
@@ -42,7 +32,7 @@ export const postgresqlConfig = z
     port: z.int().min(1).max(65_535).default(5432).describe('Port, also of a Unix socket.'),
     user: z.string().min(1).default('postgres').describe('Role that makes the backup; README lists its privileges.'),
     database: z.string().min(1).default('postgres').describe('Database to connect to; also holds the canary.'),
-    password: secret.optional(),
+    password: secretSetting.optional(),
     binDirectory: z
       .string()
       .startsWith('/')
