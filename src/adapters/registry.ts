@@ -9,6 +9,7 @@ import type {
   SecretReader,
   SnapshotModule,
   StoreModule,
+  TopologyModule,
 } from '../ports/module.ts';
 import type { Host } from '../ports/host.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
@@ -29,6 +30,7 @@ import { qemu } from './snapshot/qemu/provider.ts';
 import { reflink } from './snapshot/reflink/provider.ts';
 import { vss } from './snapshot/vss/provider.ts';
 import { zfs } from './snapshot/zfs/provider.ts';
+import { streaming } from './topology/streaming/topology.ts';
 import { localStore } from './store/local/store.ts';
 
 /**
@@ -111,6 +113,14 @@ function store<C>(module: StoreModule<C>, directories: (config: C) => readonly s
   };
 }
 
+function topology<C>(module: TopologyModule<C>): RegisteredTopology {
+  return {
+    kind: module.manager,
+    config: module.config,
+    create: (config, ...rest) => module.create(module.config.parse(config), ...rest),
+  };
+}
+
 /** All adapters. Nothing else names them; a new one is one line here. */
 export const applications: readonly RegisteredApplication[] = [
   application(iris, () => []),
@@ -147,6 +157,6 @@ export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
   snapshotProvider(copy),
 ];
 
-export const topologies: readonly RegisteredTopology[] = [];
+export const topologies: readonly RegisteredTopology[] = [topology(streaming)];
 
 export const stores: readonly RegisteredStore[] = [store(localStore, (directory) => [directory])];

@@ -30,6 +30,8 @@ export interface StreamingCluster extends AsyncDisposable {
   readonly primary: StreamingMember;
   readonly standbys: readonly StreamingMember[];
   member(name: string): StreamingMember;
+  /** A server of the same programs and owner on a restored data directory. */
+  serveCopy: EmbeddedPostgres['serveCopy'];
   /** All that standbys take is in them: sent, and replayed. */
   settled(): Promise<void>;
 }
@@ -104,6 +106,7 @@ export async function startStreaming(options: StreamingOptions): Promise<Streami
     const cluster: StreamingCluster = {
       primary,
       standbys,
+      serveCopy: (dataDirectory, socketDirectory) => server.serveCopy(dataDirectory, socketDirectory),
       member(name) {
         const found = [primary, ...standbys].find((member) => member.name === name);
         if (found === undefined) throw new Error(`the cluster has no ${name}`);

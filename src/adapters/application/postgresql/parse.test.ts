@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import fc from 'fast-check';
 import {
+  isWholeControl,
   journalSpan,
   lastComplaint,
   majorOf,
@@ -360,5 +362,50 @@ describe('tablespaces that WAL creates', () => {
     control.writeBigUInt64LE(0x16_b374_d848n, 40);
     assert.deepEqual(redoOf(control), { position: 0x16_b374_d848n });
     assert.equal(redoOf(Buffer.alloc(20)), undefined);
+  });
+});
+
+describe('a control file that is read while the server writes it', () => {
+  /** CRC-32C bit by bit, as RFC 3720 appendix B.4 has it. */
+  function sumOf(bytes: Uint8Array): number {
+    let sum = 0xffffffff;
+    for (const byte of bytes) {
+      sum ^= byte;
+      for (let bit = 0; bit < 8; bit += 1) sum = sum & 1 ? (sum >>> 1) ^ 0x82f63b78 : sum >>> 1;
+    }
+    return (sum ^ 0xffffffff) >>> 0;
+  }
+
+  it('knows the sum of RFC 3720', () => {
+    assert.equal(sumOf(Buffer.from('123456789')), 0xe3069283);
+  });
+
+  function controlOf(data: Uint8Array, end: number): Buffer {
+    const file = Buffer.alloc(8192);
+    file.set(data.subarray(0, end));
+    file.writeUInt32LE(sumOf(file.subarray(0, end)), end);
+    return file;
+  }
+  const data = fc.uint8Array({ minLength: 300, maxLength: 300 });
+  // Where the sum stands in versions 12 to 18: 288 to 296.
+  const end = fc.constantFrom(284, 288, 292, 296);
+
+  it('is whole when the sum behind its data is right', () => {
+    fc.assert(fc.property(data, end, (bytes, at) => isWholeControl(controlOf(bytes, at))));
+  });
+
+  it('is not when any byte of the data changed', () => {
+    fc.assert(
+      fc.property(data, end, fc.nat(283), fc.integer({ min: 1, max: 255 }), (bytes, at, where, change) => {
+        const file = controlOf(bytes, at);
+        file[where] = (file[where] ?? 0) ^ change;
+        return !isWholeControl(file);
+      }),
+    );
+  });
+
+  it('is not when it is cut short or empty', () => {
+    assert.equal(isWholeControl(controlOf(Buffer.alloc(300, 7), 288).subarray(0, 400)), false);
+    assert.equal(isWholeControl(Buffer.alloc(0)), false);
   });
 });
