@@ -1,12 +1,13 @@
-import { mirrorStatus, watchMirror, type MirrorStatus } from '../flows/mirror.ts';
+import { resolve } from 'node:path';
+import { mirrorStatus, seedMember, watchMirror, type MirrorStatus } from '../flows/mirror.ts';
 import { parseDuration } from '../config/units.ts';
 import type { AlarmEvent } from '../model/cluster-alarms.ts';
 import { clusterSvg, lagText } from '../model/cluster-svg.ts';
 import type { ClusterView, Health } from '../model/cluster.ts';
 import { ExitCode, StillpointError } from '../model/errors.ts';
 import type { Answer, Context } from './command.ts';
-import { duration, pairs, table, type Paint } from './format.ts';
-import { workloadOf } from './select.ts';
+import { bytes, duration, pairs, table, type Paint } from './format.ts';
+import { chooseRecovery, workloadOf } from './select.ts';
 import { writeSvg } from './write-svg.ts';
 
 const colours: Readonly<Record<Health, Parameters<Paint>[0]>> = {
@@ -32,6 +33,32 @@ export async function mirrorStatusCommand(
       ...(options.svg === undefined ? [] : ['', `the picture is in ${options.svg}`]),
     ],
     exit: status.alarms.length === 0 ? ExitCode.done : ExitCode.degraded,
+  };
+}
+
+export interface SeedOptions {
+  readonly member: string;
+  readonly target?: string;
+}
+
+/** A new or rebuilt member from a point: restored, made ready to start, and the next command printed. */
+export async function mirrorSeedCommand(context: Context, what: string, options: SeedOptions): Promise<Answer> {
+  const session = await context.session();
+  const { plan, workload } = await chooseRecovery(session, what, undefined);
+  const { member } = options;
+  const target = { kind: 'directory', path: resolve(options.target ?? `${plan.point.workload}-${member}`) } as const;
+  const { restore, seeded } = await seedMember(workload, session.environment, {
+    ...{ member, plan, target },
+    signal: context.signal,
+  });
+  return {
+    document: { outcome: 'complete', point: plan.point, member, restore, seeded },
+    lines: [
+      `${context.paint('green', 'seeded')} ${member} from ${plan.point.id}: ${bytes(restore.bytes)} in ${restore.files} files, ${duration(restore.tookMs)}`,
+      ...pairs([...restore.paths.map((path) => [path.name, path.at] as const), ['then', seeded.said]]),
+      '',
+      `start it: ${seeded.next}`,
+    ],
   };
 }
 

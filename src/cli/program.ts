@@ -26,7 +26,13 @@ import { repoCheckCommand, repoInitCommand, repoStatsCommand } from './repo.ts';
 import { JsonReporter, TextReporter } from './reporter.ts';
 import { restoreCommand } from './restore.ts';
 import { showCommand } from './show.ts';
-import { mirrorStatusCommand, mirrorWatchCommand, type WatchOptions } from './mirror.ts';
+import {
+  mirrorSeedCommand,
+  mirrorStatusCommand,
+  mirrorWatchCommand,
+  type SeedOptions,
+  type WatchOptions,
+} from './mirror.ts';
 import { stackCommand } from './stack.ts';
 import { stunCommand, type StunOptions } from './stun.ts';
 
@@ -351,6 +357,14 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     'say each alarm once when it begins and once when it ends, until it is ended',
     (context, name, options) => mirrorWatchCommand(context, given(name), options),
   ).option('--every <duration>', 'time between two looks (10s)');
+  add<SeedOptions>(
+    mirror,
+    'seed <workload|point>',
+    'make a new or rebuilt member from a point, ready to start and to catch up',
+    (context, what, options) => mirrorSeedCommand(context, given(what), options),
+  )
+    .requiredOption('--member <name>', 'the member that it is to be, as the cluster calls it')
+    .option('--target <directory>', 'where to restore it');
   const repo = program.command('repo').description('the repository');
   add<{ generatePassword?: boolean }>(repo, 'init', 'make the repository', (context, _none, options) =>
     repoInitCommand(context, options),

@@ -8,11 +8,14 @@ import {
   type AlarmEvent,
   type SpaceSample,
 } from '../model/cluster-alarms.ts';
-import type { ClusterView } from '../model/cluster.ts';
+import { memberOf, type ClusterView } from '../model/cluster.ts';
 import { StillpointError } from '../model/errors.ts';
 import { failoverMargin, type MarginAnswer } from '../model/failover-margin.ts';
+import type { RecoveryPlan } from '../model/recovery.ts';
+import type { Seeded } from '../ports/topology.ts';
 import { viewOf, type Cluster } from './cluster.ts';
 import type { Environment, Workload } from './environment.ts';
+import { restore, type RestoreRequest, type RestoreResult, type RestoreTarget } from './restore.ts';
 
 export interface MirrorStatus {
   readonly view: ClusterView;
@@ -54,6 +57,44 @@ export async function mirrorStatus(
     stunMs,
     alarms: alarmsOf(view, { maxLagMs }),
   };
+}
+
+export interface SeedMemberRequest {
+  readonly member: string;
+  readonly plan: RecoveryPlan;
+  readonly target: RestoreTarget;
+  readonly signal: AbortSignal;
+}
+
+/** Restores a point and makes the copy ready to start as that member. On failure nothing is left. Throws `role-unsuitable` for a member that lives. */
+export async function seedMember(
+  workload: Workload,
+  environment: Environment,
+  request: SeedMemberRequest,
+): Promise<{ readonly restore: RestoreResult; readonly seeded: Seeded }> {
+  const { topology } = clusterOf(workload);
+  const { member, plan, target, signal } = request;
+  const seed = topology.seed?.bind(topology);
+  if (seed === undefined) {
+    throw new StillpointError('method-unsupported', `${topology.manager} makes no member of a point`, {
+      hint: 'restore the point to a directory and make a member of it by hand',
+    });
+  }
+  const there = memberOf(await viewOf(clusterOf(workload), environment, signal), member);
+  if (there !== undefined && there.health !== 'down' && there.health !== 'unknown') {
+    throw new StillpointError('role-unsuitable', `${member} lives: it is ${there.role} and ${there.health}`, {
+      hint: 'stop its engine first, or give the name of another member',
+    });
+  }
+  let seeded: Seeded | undefined;
+  const become: RestoreRequest['become'] = async (copy, { point, evidence }, during) => {
+    const { at, required, facts } = copy;
+    const journal = evidence.hold?.journal?.to ?? null;
+    seeded = await seed({ member, at, required, facts, identity: point.identity, journal }, during);
+  };
+  const result = await restore(workload, environment, { plan, target, signal, become });
+  if (seeded === undefined) throw new Error('the copy was not made a member');
+  return { restore: result, seeded };
 }
 
 export interface WatchRequest {

@@ -2,9 +2,10 @@ import { chmod, lstat, mkdir, readdir, rename, rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { tmpdir } from 'node:os';
 import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
-import type { Finding } from '../model/point.ts';
+import type { Finding, PointRecord } from '../model/point.ts';
 import type { RecoveryPlan } from '../model/recovery.ts';
 import type { RequiredPath } from '../model/storage.ts';
+import type { Copy } from '../ports/application.ts';
 import { lockWorkload, newRunId, runDirectory, Slot, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
 import { copyOf, materialize, prepareRecovery, type Materialized, type PreparedRecovery } from './materialize.ts';
@@ -15,6 +16,8 @@ export type RestoreTarget = { readonly kind: 'directory'; readonly path: string 
 export interface RestoreRequest {
   readonly plan: RecoveryPlan;
   readonly target: RestoreTarget;
+  /** Makes something more of the copy, before the restore counts: what fails here is undone with it. */
+  readonly become?: (copy: Copy, record: PointRecord, signal: AbortSignal) => Promise<void>;
   readonly signal: AbortSignal;
 }
 
@@ -252,10 +255,13 @@ async function write(state: Restore, signal: AbortSignal): Promise<void> {
   }
 }
 
-async function adopt(state: Restore): Promise<void> {
+async function adopt(state: Restore, signal: AbortSignal): Promise<void> {
   const scratch = await makeScratch(state.runId);
   try {
-    await state.workload.application.adopt?.(copyOf(state.prepared.get().base.record, state.into, scratch));
+    const { record } = state.prepared.get().base;
+    const copy = copyOf(record, state.into, scratch);
+    await state.workload.application.adopt?.(copy);
+    await state.request.become?.(copy, record, signal);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

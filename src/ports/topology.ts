@@ -1,4 +1,5 @@
 import type { ClusterView } from '../model/cluster.ts';
+import type { RequiredPath } from '../model/storage.ts';
 
 /** A failover that is held off: plain data that lets another process let it go. Journaled before it is done; holds no secret. */
 export interface HoldOffToken {
@@ -7,6 +8,27 @@ export interface HoldOffToken {
   readonly runId: string;
   /** How the manager knows it. */
   readonly identity: string;
+}
+
+/** A restored copy, on which no engine runs yet, that is to become a member. */
+export interface SeedRequest {
+  /** As the cluster calls it. */
+  readonly member: string;
+  /** Where an original path lies in the copy. */
+  readonly at: (original: string) => string;
+  readonly required: readonly RequiredPath[];
+  /** What the application adapter noted when the point was made. */
+  readonly facts: Readonly<Record<string, string>>;
+  /** The data set's identity, which the cluster's must be. */
+  readonly identity: string;
+  /** The last journal file that the copy has itself: the cluster must still have what comes after. Null: the engine has no such files. */
+  readonly journal: { readonly file: string; readonly position: string } | null;
+}
+
+export interface Seeded {
+  readonly said: readonly string[];
+  /** What a person does next, as a command. */
+  readonly next: string;
 }
 
 /**
@@ -30,4 +52,10 @@ export interface Topology {
   holdOffToken?(runId: string, view: ClusterView): HoldOffToken;
   /** Idempotent, takes no cancellation, proved by asking. Only what this token held off. Throws `undo-failed` when that is not proved. */
   letGo?(token: HoldOffToken): Promise<void>;
+  /**
+   * Makes the copy ready to start as this member and to catch up from the primary. Writes into the copy only: the cluster is asked and not
+   * changed. Throws `journal-gap` when what it would have to catch up from is gone there, `role-unsuitable` when the member is no place
+   * for a copy. Absent: new members are not made of points.
+   */
+  seed?(request: SeedRequest, signal: AbortSignal): Promise<Seeded>;
 }

@@ -161,6 +161,41 @@ describe('a backup of a standby of PostgreSQL', async () => {
     assert.ok(written > 100);
   });
 
+  it('makes a rebuilt standby of a point, which catches up with the primary; never of a member that lives', async (t) => {
+    if (missing !== undefined) return t.skip(missing);
+    await using at = await pair();
+    await at.json('backup', 'orders');
+    const target = join(at.directory, 'db2-new');
+    const seed = ['mirror', 'seed', 'orders', '--member', 'db2', '--target', target];
+    const living = await at.run(...seed);
+    assert.equal(living.exitCode, 4, living.stderr);
+    assert.match(living.stderr, /db2 lives/);
+    await at.standby.halt();
+    await at.json(...seed);
+    const sockets = join(at.directory, 's-new');
+    await mkdir(sockets);
+    await chmod(sockets, 0o777);
+    const copy = await at.cluster.serveCopy(target + at.standby.dataDirectory, sockets);
+    const client = await copy.connect();
+    try {
+      const wanted = await rowsOf(at.cluster.primary);
+      await until('it has what the primary had', async () => {
+        const { rows } = await client.query<{ n: string; standby: boolean }>(
+          'SELECT max(n) AS n, pg_is_in_recovery() AS standby FROM written',
+        );
+        assert.equal(rows[0]?.standby, true);
+        return Number(rows[0]?.n) >= wanted;
+      });
+      const { rows } = await client.query<{ count: string; last: string }>(
+        'SELECT count(*) AS count, max(n) AS last FROM written',
+      );
+      assert.equal(rows[0]?.count, rows[0]?.last);
+    } finally {
+      await client.end();
+      await copy.halt();
+    }
+  });
+
   for (const when of ['after:predict', 'after:freeze', 'after:cut', 'after:judge']) {
     it(`makes no point when the standby is promoted ${when}`, async (t) => {
       if (missing !== undefined) return t.skip(missing);

@@ -1,3 +1,5 @@
+import type { Member } from './config.ts';
+
 /** PostgreSQL 14 and later. One statement, one answer: `facts` is JSON, read by parse.ts. Numbers that grow for ever are texts. */
 export const factsSql = `
   SELECT json_build_object(
@@ -46,4 +48,27 @@ function primaryTimeline(): string {
 function standbyTimeline(): string {
   return `greatest((SELECT received_tli FROM pg_stat_wal_receiver),
       (SELECT min_recovery_end_timeline FROM pg_control_recovery()), (SELECT timeline_id FROM pg_control_checkpoint()))`;
+}
+
+/** Whether a WAL file is still there, and whose it would be. The name holds hexadecimal digits only. */
+export function walSql(file: string): string {
+  return `SELECT (SELECT system_identifier FROM pg_control_system())::text AS identity,
+    EXISTS (SELECT FROM pg_ls_waldir() WHERE name = '${file.replaceAll(/[^0-9A-F]/g, '')}') AS there`;
+}
+
+export function slotSql(name: string): string {
+  return `SELECT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '${name.replaceAll(/[^a-z0-9_]/g, '')}' AND slot_type = 'physical') AS there`;
+}
+
+/** libpq's key and value pairs. No password: the standby takes it from its own password file. */
+export function conninfo({ host, port, user }: Member, applicationName: string): string {
+  const pairs = { host, port: String(port), user, application_name: applicationName };
+  return Object.entries(pairs)
+    .map(([key, value]) => `${key}='${value.replaceAll(/['\\]/g, String.raw`\$&`)}'`)
+    .join(' ');
+}
+
+/** A line of postgresql.auto.conf. */
+export function settingLine(name: string, value: string): string {
+  return `${name} = '${value.replaceAll("'", "''").replaceAll('\n', ' ')}'`;
 }

@@ -12,6 +12,11 @@ const member = z
     user: z.string().min(1).default('postgres').describe('Role that asks; a member of pg_monitor is enough.'),
     database: z.string().min(1).default('postgres').describe('Database to connect to; nothing is written there.'),
     password: secretSetting.optional(),
+    slot: z
+      .string()
+      .regex(/^[a-z0-9_]{1,63}$/, { error: 'a slot has 1 to 63 small letters, digits or underscores' })
+      .optional()
+      .describe('Replication slot of this member on the primary, for `mirror seed`. It must exist there.'),
   })
   .describe('How the server of this member is reached.');
 

@@ -1,11 +1,12 @@
 import type { ClusterView } from '../../../model/cluster.ts';
 import { codeOf, messageOf, StillpointError } from '../../../model/errors.ts';
 import type { Platform, SecretReader, TopologyModule } from '../../../ports/module.ts';
-import type { Topology } from '../../../ports/topology.ts';
+import type { Seeded, SeedRequest, Topology } from '../../../ports/topology.ts';
 import { factsSql } from './commands.ts';
 import { config, type Config, type Member } from './config.ts';
 import { measure } from './lag.ts';
 import { type Facts, parseFacts, refusalOf } from './parse.ts';
+import { makeStandby } from './seed.ts';
 import { Session } from './session.ts';
 import { manager, type Seen, viewOf } from './view.ts';
 
@@ -21,11 +22,13 @@ interface Primary {
 /** Streaming replication in which a person fails over: it asks every server itself, for nobody else knows who they are. */
 class StreamingTopology implements Topology {
   readonly manager = manager;
+  readonly #settings: Config;
   readonly #members: readonly (readonly [string, Member])[];
   readonly #platform: Platform;
   readonly #secret: SecretReader;
 
   constructor(settings: Config, platform: Platform, secret: SecretReader) {
+    this.#settings = settings;
     this.#members = Object.entries(settings.members);
     this.#platform = platform;
     this.#secret = secret;
@@ -52,6 +55,19 @@ class StreamingTopology implements Topology {
     );
     signal.throwIfAborted();
     return viewOf(seen);
+  }
+
+  async seed(request: SeedRequest, signal: AbortSignal): Promise<Seeded> {
+    const { members } = this.#settings;
+    const primary = (await this.view(signal)).members.find(({ role }) => role === 'primary')?.name;
+    const place = primary === undefined ? undefined : members[primary];
+    if (primary === undefined || place === undefined) {
+      throw new StillpointError('cluster-unknown', 'a new standby needs a primary, and nobody is', {
+        hint: 'see `stillpoint mirror status`',
+      });
+    }
+    await using session = await Session.open(place, this.#platform.clock, this.#secret, { signal, limitMs });
+    return await makeStandby(request, { name: primary, place, session, slot: members[request.member]?.slot });
   }
 
   async #ask(
