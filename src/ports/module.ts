@@ -7,6 +7,7 @@ import type { Application } from './application.ts';
 import type { BlobStore } from './blob-store.ts';
 import type { Host } from './host.ts';
 import type { SnapshotProvider } from './snapshot-provider.ts';
+import type { Topology } from './topology.ts';
 
 /** What an adapter may use of the outside world. Tests hand in scripted ones. */
 export interface Platform {
@@ -54,6 +55,12 @@ export interface SnapshotModule<C> {
   readonly kind: string;
   readonly config: z.ZodType<C>;
   create(config: C, platform: Platform): SnapshotProvider;
+}
+
+export interface TopologyModule<C> {
+  readonly manager: string;
+  readonly config: z.ZodType<C>;
+  create(config: C, platform: Platform, secret: SecretReader): Topology;
 }
 
 export interface StoreModule<C> {

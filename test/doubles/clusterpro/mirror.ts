@@ -108,7 +108,8 @@ export class Mirror {
   monitorOn(monitor: string, server: Server): string {
     if (!server.service) return 'Offline';
     if (server.suspended.includes(monitor)) return 'Suspend';
-    if (monitor !== 'mdw1') return 'Online';
+    // An application's monitor runs where the application does.
+    if (monitor !== 'mdw1') return this.state.group.current === server.name ? 'Online' : 'Offline';
     const status = this.status();
     return status === 'Normal' ? 'Online' : status === 'Recovering' ? 'Caution' : 'Error';
   }

@@ -8,7 +8,6 @@ import {
   resume,
   suspend,
   type Answer,
-  type PhaseOptions,
 } from './actions.ts';
 import { takeFault, type World } from './world.ts';
 import type { Fault, Server } from './state.ts';
@@ -41,8 +40,8 @@ function phases(pre: typeof backupPre, post: typeof backupPost): Program {
     const [phase, ...rest] = args;
     const options: Record<string, true> = {};
     for (const each of rest) options[each.replace(/^--/, '')] = true;
-    if (phase === '--pre') return pre(world, server, options as PhaseOptions);
-    return phase === '--post' ? post(world, server, options as PhaseOptions) : failed('Invalid option.', 2);
+    if (phase === '--pre') return pre(world, server, options);
+    return phase === '--post' ? post(world, server, options) : failed('Invalid option.', 2);
   };
 }
 

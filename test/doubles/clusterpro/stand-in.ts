@@ -1,6 +1,7 @@
 import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { systemExec } from '../../../src/platform/exec.ts';
 import { compileCache } from '../compile-cache.ts';
 import { runJob } from './actions.ts';
@@ -114,7 +115,7 @@ export class ClusterproStandIn implements AsyncDisposable {
 
   async #executable(server: string, program: string): Promise<void> {
     const environment = Object.entries(compileCache()).map(([name, value]) => `${name}='${value}' `);
-    const main = join(import.meta.dirname, 'program.ts');
+    const main = fileURLToPath(new URL('./program.ts', import.meta.url));
     const path = join(this.bin(server), program);
     await writeFile(
       path,
