@@ -11,7 +11,9 @@ const answer = store.update((state) => {
   const world = new World(state, store);
   return server === 'client' ? aws(world, args) : runProgram(world, server, program, args);
 });
-if (answer === 'hang') hang();
-writeSync(1, answer.out);
-writeSync(2, answer.err ?? '');
-process.exitCode = answer.code;
+if (answer === 'hang') hang(root);
+else {
+  writeSync(1, answer.out);
+  writeSync(2, answer.err ?? '');
+  process.exitCode = answer.code;
+}

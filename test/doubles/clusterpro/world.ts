@@ -116,9 +116,10 @@ export class World extends Mirror {
     const alone = !this.isUp(this.other(server.name));
     server.service = true;
     if (alone && this.state.group.status === 'Offline') this.state.group.stoppedByHand = false;
-    if (this.state.group.status === 'Offline' && !this.state.group.stoppedByHand) {
-      if (this.other(server.name).startup === 'manual' || !alone) this.startGroup(server);
-    }
+    if (this.state.group.status === 'Online' || this.state.group.stoppedByHand) return;
+    // The first server comes first; it is waited for, unless it will not come.
+    if (!alone) this.state.servers.some((each) => this.startGroup(each) === undefined);
+    else if (this.other(server.name).startup === 'manual') this.startGroup(server);
   }
 
   destroyPartitions(server: Server): void {

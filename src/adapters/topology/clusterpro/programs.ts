@@ -16,7 +16,7 @@ import { hasSucceeded, parseCluster, parseMirror, parseMonitors, parseRatio } fr
 import type { Heard, Report, Way } from './way.ts';
 
 const lookMs = 15_000;
-const actMs = 60_000;
+const actMs = 20_000;
 
 /** By the commands of the cluster, on its servers. */
 export class Programs implements Way {

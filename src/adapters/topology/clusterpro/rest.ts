@@ -8,7 +8,7 @@ import { parseRefusal, parseReport } from './parse-rest.ts';
 import type { Heard, Report, Way } from './way.ts';
 
 const lookMs = 15_000;
-const actMs = 60_000;
+const actMs = 20_000;
 const mostBytes = 4 * 1024 * 1024;
 const base = '/api/v1';
 
@@ -187,13 +187,13 @@ function send(
           if (bytes > mostBytes) call.destroy(new Error(`its answer is longer than ${mostBytes} bytes`));
           else parts.push(part);
         });
-        response.once('error', reject);
+        response.on('error', reject);
         response.once('end', () =>
           resolve({ status: response.statusCode ?? 0, body: Buffer.concat(parts).toString('utf8') }),
         );
       },
     );
-    call.once('error', reject);
+    call.on('error', reject);
     call.end(text);
   });
 }
