@@ -32,16 +32,23 @@ export function processReach(root: string): ReachModule<Settings> {
   });
 }
 
-/** In this process, for the sake of speed; what hangs is at its limit at once. `seen` gets every command. */
-export function quickReach(standIn: ClusterproStandIn, seen: (command: Command) => void = () => undefined) {
-  return reach((server) => (command): Promise<CommandResult> => {
-    seen(command);
+/** What a test does around each command; one that never comes back is a caller that was killed there. */
+export interface Around {
+  readonly before?: (command: Command) => void | Promise<void>;
+  readonly after?: (command: Command) => void | Promise<void>;
+}
+
+/** In this process, for the sake of speed; what hangs is at its limit at once. */
+export function quickReach(standIn: ClusterproStandIn, around: Around = {}): ReachModule<Settings> {
+  return reach((server) => async (command): Promise<CommandResult> => {
+    await around.before?.(command);
     const startedMs = systemClock.monoMs();
     const cancelled = command.signal?.aborted === true;
     const [program, ...args] = command.argv;
     const ended = cancelled ? { exitCode: null, stdout: '', stderr: '' } : standIn.run(server, program, ...args);
     const timedOut = ended.exitCode === null && !cancelled;
     const endedMs = systemClock.monoMs();
-    return Promise.resolve({ argv: command.argv, ...ended, killedBy: null, timedOut, cancelled, startedMs, endedMs });
+    await around.after?.(command);
+    return { argv: command.argv, ...ended, killedBy: null, timedOut, cancelled, startedMs, endedMs };
   });
 }

@@ -30,7 +30,7 @@ export async function stage(): Promise<Stage> {
   stack.defer(() => rm(stateDirectory, { recursive: true, force: true }));
   const seen: Command[] = [];
   const platform = realPlatform(stateDirectory);
-  const module = clusterpro(quickReach(standIn, (command) => void seen.push(command)));
+  const module = clusterpro(quickReach(standIn, { before: (command) => void seen.push(command) }));
   const common = { group: 'failover1', mirrors: { md1: { monitor: 'mdw1' } } };
   const create = (settings: object, password = 'clusterpro'): Topology =>
     module.create(module.config.parse(settings), platform, () => Promise.resolve(password));

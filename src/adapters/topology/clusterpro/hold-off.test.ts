@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdir } from 'node:fs/promises';
 import { describe, it, type TestContext } from 'node:test';
-import { processReach } from '../../../../test/doubles/clusterpro/reach.ts';
+import { processReach, quickReach, type Around } from '../../../../test/doubles/clusterpro/reach.ts';
 import { needsOpenssl, ratio, shapeOf, signal, stage, type Stage } from '../../../../test/doubles/clusterpro/stage.ts';
 import { realPlatform } from '../../../../test/doubles/platform.ts';
 import type { ClusterView } from '../../../model/cluster.ts';
@@ -207,6 +207,48 @@ describe('holding off', () => {
     await release(topology, token);
   });
 
+  it('is undone exactly, wherever its process was killed', async () => {
+    await using on = await stage();
+    const settings = {
+      group: 'failover1',
+      mirrors: { md1: { monitor: 'mdw1' } },
+      servers: { server1: { ssh: { host: 'server1' } }, server2: { ssh: { host: 'server2' } } },
+      holdOff: { monitors: ['psqlw1'], ratio },
+    };
+    const create = (around: Around = {}): Topology => {
+      const module = clusterpro(quickReach(on.standIn, around));
+      return module.create(module.config.parse(settings), realPlatform(on.stateDirectory), () => Promise.resolve(''));
+    };
+    const well = create();
+    const view = await well.view(signal);
+    for (const when of ['before', 'after'] as const) {
+      let whole = false;
+      let suspended = 0;
+      for (let at = 1; !whole; at += 1) {
+        const token = tokenOf(well, view, `run-${when}-${at}`);
+        const killed = Promise.withResolvers<'killed'>();
+        let commands = 0;
+        const topology = create({
+          [when]: (): Promise<void> | undefined => {
+            commands += 1;
+            if (commands < at) return undefined;
+            killed.resolve('killed');
+            return killed.promise.then(() => new Promise<void>(() => undefined));
+          },
+        });
+        whole = (await Promise.race([killed.promise, hold(topology, token)])) !== 'killed';
+        suspended += on.standIn.state.servers[0]?.suspended.length ?? 0;
+        await release(well, token);
+        assert.deepEqual(
+          on.standIn.state.servers.map((server) => server.suspended),
+          [[], []],
+        );
+        assert.equal(on.standIn.state.ratio, 1);
+      }
+      assert.ok(suspended > 1, 'some were killed while it was held off');
+    }
+  });
+
   it('is undone by another process after a kill in between', async () => {
     await using on = await stage();
     const settings = {
@@ -237,12 +279,17 @@ describe('holding off', () => {
          await topology.holdOff(${JSON.stringify(token)}, new AbortController().signal);`,
       ],
     });
+    let hasEnded = false;
+    void child.exited.then(() => (hasEnded = true));
     const isAt = (): boolean => on.standIn.state.calls.some(({ what }) => what.endsWith('-m psqlw1'));
-    for (let waited = 0; !isAt(); waited += 50) {
-      assert.ok(waited < 60_000, `it did not come to the second monitor: ${child.stderrTail()}`);
-      await systemClock.sleep(50);
+    try {
+      for (let waited = 0; !isAt(); waited += 50) {
+        assert.ok(!hasEnded && waited < 60_000, `it did not come to the second monitor: ${child.stderrTail()}`);
+        await systemClock.sleep(50);
+      }
+    } finally {
+      child.kill('SIGKILL');
     }
-    child.kill('SIGKILL');
     await child.exited;
     assert.deepEqual(
       on.standIn.state.servers.map(({ suspended }) => suspended),
