@@ -30,6 +30,7 @@ import { qemu } from './snapshot/qemu/provider.ts';
 import { reflink } from './snapshot/reflink/provider.ts';
 import { vss } from './snapshot/vss/provider.ts';
 import { zfs } from './snapshot/zfs/provider.ts';
+import { clusterpro } from './topology/clusterpro/topology.ts';
 import { streaming } from './topology/streaming/topology.ts';
 import { localStore } from './store/local/store.ts';
 
@@ -157,6 +158,6 @@ export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
   snapshotProvider(copy),
 ];
 
-export const topologies: readonly RegisteredTopology[] = [topology(streaming)];
+export const topologies: readonly RegisteredTopology[] = [topology(streaming), topology(clusterpro(ssh))];
 
 export const stores: readonly RegisteredStore[] = [store(localStore, (directory) => [directory])];
