@@ -7,7 +7,8 @@ import type { RecoveryPlan } from '../model/recovery.ts';
 import { lockWorkload, newRunId, Slot, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
 import { copyOf, materialize, prepareRecovery, type PreparedRecovery } from './materialize.ts';
-import { makeScratch, placeUnder, scratchOf } from './restore.ts';
+import { whereHeld } from './cluster.ts';
+import { memberOf, makeScratch, placeUnder, scratchOf } from './restore.ts';
 import { runJournaled } from './run.ts';
 
 export interface DrillRequest {
@@ -36,6 +37,11 @@ class Drill {
     this.request = request;
     this.directory = join(request.directory ?? join(environment.stateDirectory, 'drill'), this.runId);
     this.beganMs = environment.clock.monoMs();
+  }
+
+  /** With the settings of the member that the point is of. */
+  get at(): Workload {
+    return whereHeld(this.workload, memberOf(this.prepared.get()));
   }
 }
 
@@ -110,7 +116,7 @@ async function plan(state: Drill): Promise<void> {
 async function restoreCopy(state: Drill, signal: AbortSignal): Promise<void> {
   await mkdir(state.directory, { recursive: true, mode: 0o711 });
   state.scratch.set(await makeScratch(state.runId));
-  const { findings } = await materialize(state.prepared.get(), state.workload, state.environment, {
+  const { findings } = await materialize(state.prepared.get(), state.at, state.environment, {
     into: placeUnder(state.directory),
     scratch: state.scratch.get(),
     staging: join(state.directory, '.restore'),
@@ -118,7 +124,7 @@ async function restoreCopy(state: Drill, signal: AbortSignal): Promise<void> {
   });
   for (const finding of findings) keep(state, finding);
   const copy = copyOf(state.prepared.get().base.record, placeUnder(state.directory), state.scratch.get());
-  await state.workload.application.adopt?.(copy);
+  await state.at.application.adopt?.(copy);
 }
 
 function keep(state: Drill, finding: Finding): void {
@@ -129,7 +135,7 @@ function keep(state: Drill, finding: Finding): void {
 async function verify(state: Drill, signal: AbortSignal): Promise<void> {
   const { record: made } = state.prepared.get().base;
   const copy = copyOf(made, placeUnder(state.directory), state.scratch.get());
-  for await (const finding of state.workload.application.verify(copy, signal)) {
+  for await (const finding of state.at.application.verify(copy, signal)) {
     // The engine answers: from here on the restored data can be used.
     if (finding.check === 'start') state.rtoMs = Math.round(state.environment.clock.monoMs() - state.beganMs);
     keep(state, finding);
@@ -158,7 +164,7 @@ async function record(state: Drill): Promise<void> {
   // Only a copy that was proved may count for the engine's own purge of journals. Not told, the engine keeps them longer: no harm.
   if (resultOf(state).outcome === 'passed') {
     try {
-      await state.workload.application.confirm?.(point);
+      await state.at.application.confirm?.(point);
     } catch (error) {
       keep(state, { severity: 'warning', check: 'confirm', said: messageOf(error) });
     }

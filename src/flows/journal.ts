@@ -19,7 +19,7 @@ export type Trace =
   | { readonly kind: 'directory'; readonly path: string }
   /** What the run makes for its user, and what it moved aside for it: undone only if the run did not commit. */
   | { readonly kind: 'target'; readonly path: string }
-  | { readonly kind: 'renamed'; readonly from: string; readonly to: string };
+  | { readonly kind: 'renamed'; readonly from: string; readonly to: string; readonly member?: string };
 
 export type JournalRecord =
   | {

@@ -8,6 +8,7 @@ import type { RequiredPath } from '../model/storage.ts';
 import type { Copy } from '../ports/application.ts';
 import { lockWorkload, newRunId, runDirectory, Slot, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
+import { whereHeld } from './cluster.ts';
 import { copyOf, materialize, prepareRecovery, type Materialized, type PreparedRecovery } from './materialize.ts';
 import { runJournaled } from './run.ts';
 
@@ -35,6 +36,11 @@ export interface RestoreResult {
   readonly paths: readonly { readonly name: string; readonly original: string; readonly at: string }[];
   /** In place: where the former files were moved. Moving them back undoes the restore. */
   readonly movedAside: readonly { readonly from: string; readonly to: string }[];
+}
+
+/** As the cluster's manager calls it; undefined for a point of an engine that stood alone. */
+export function memberOf({ base }: PreparedRecovery): string | undefined {
+  return base.record.evidence.cluster?.chosen.member;
 }
 
 export function placeUnder(directory: string): (original: string) => string {
@@ -73,6 +79,11 @@ class Restore {
     this.request = request;
     this.beganMs = environment.clock.monoMs();
     this.into = request.target.kind === 'directory' ? placeUnder(resolve(request.target.path)) : (original) => original;
+  }
+
+  /** At the member that the point is of: its engine is asked, and its settings count. */
+  get at(): Workload {
+    return whereHeld(this.workload, memberOf(this.prepared.get()));
   }
 
   get required(): readonly RequiredPath[] {
@@ -140,7 +151,7 @@ function resultOf(state: Restore): RestoreResult {
 }
 
 async function plan(state: Restore, signal: AbortSignal): Promise<void> {
-  const { environment, request, workload } = state;
+  const { environment, request } = state;
   if (request.target.kind === 'directory') await refuseNotEmpty(resolve(request.target.path));
   state.prepared.set(await prepareRecovery(request.plan, state.into, environment));
   const { bytes } = state.prepared.get();
@@ -152,10 +163,11 @@ async function plan(state: Restore, signal: AbortSignal): Promise<void> {
       hint: 'choose another --target, or free space',
     });
   }
-  if (request.target.kind === 'in-place' && (await workload.application.running?.(signal)) === true) {
+  const { application } = state.at;
+  if (request.target.kind === 'in-place' && (await application.running?.(signal)) === true) {
     throw new StillpointError(
       'engine-running',
-      `${workload.application.engine} still runs on the files that would be replaced`,
+      `${application.engine} still runs on the files that would be replaced`,
       {
         hint: 'stop it first, or restore to a directory beside it with --target DIR',
       },
@@ -195,7 +207,8 @@ async function makeRoom(
     for (const from of [path.path, ...path.companions]) {
       if (!(await exists(from))) continue;
       const to = `${from}.before-${state.runId}`;
-      await note({ kind: 'renamed', from, to });
+      const { member } = state.at;
+      await note({ kind: 'renamed', from, to, ...(member === undefined ? {} : { member }) });
       try {
         await rename(from, to);
       } catch (error) {
@@ -243,7 +256,7 @@ async function write(state: Restore, signal: AbortSignal): Promise<void> {
   const scratch = await makeScratch(state.runId);
   try {
     state.written.set(
-      await materialize(state.prepared.get(), state.workload, state.environment, {
+      await materialize(state.prepared.get(), state.at, state.environment, {
         into: state.into,
         scratch,
         staging: stagingOf(state),
@@ -260,7 +273,7 @@ async function adopt(state: Restore, signal: AbortSignal): Promise<void> {
   try {
     const { record } = state.prepared.get().base;
     const copy = copyOf(record, state.into, scratch);
-    await state.workload.application.adopt?.(copy);
+    await state.at.application.adopt?.(copy);
     await state.request.become?.(copy, record, signal);
   } finally {
     await rm(scratch, { recursive: true, force: true });

@@ -183,7 +183,8 @@ async function undoRename(
   workload: Workload | undefined,
 ): Promise<string | undefined> {
   if (!existsSync(trace.to)) return undefined;
-  if (existsSync(trace.from) && (await workload?.application.running?.(new AbortController().signal)) === true) {
+  const at = workload === undefined ? undefined : whereHeld(workload, trace.member);
+  if (existsSync(trace.from) && (await at?.application.running?.(new AbortController().signal)) === true) {
     throw inUse(trace.from, history);
   }
   if (existsSync(trace.from)) await rm(trace.from, { recursive: true, force: true });

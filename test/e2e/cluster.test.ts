@@ -9,12 +9,14 @@ import { freezeByHand, thawByHand } from '../../src/flows/by-hand.ts';
 import type { Cluster } from '../../src/flows/cluster.ts';
 import type { Workload } from '../../src/flows/environment.ts';
 import { mirrorStatus, watchMirror } from '../../src/flows/mirror.ts';
+import { restore } from '../../src/flows/restore.ts';
 import { recover } from '../../src/flows/recover.ts';
 import { check, planBackup } from '../../src/flows/survey.ts';
 import type { AlarmEvent } from '../../src/model/cluster-alarms.ts';
 import { StillpointError } from '../../src/model/errors.ts';
+import { restoreAsIs } from '../../src/model/recovery.ts';
 import { member, MemoryTopology } from '../doubles/memory-topology.ts';
-import { endProcess, never, scene, type Scene, type SceneOptions } from './toy-scene.ts';
+import { changed, endProcess, never, scene, type Scene, type SceneOptions } from './toy-scene.ts';
 
 const request = { level: undefined, signal: never } as const;
 
@@ -203,6 +205,25 @@ describe('a backup of a cluster', () => {
     assert.match(JSON.stringify(runs), /failover of pair is not held off any more/);
     assert.equal(at.topology.heldOffBy, undefined);
     assert.deepEqual(await at.stage.left(), []);
+  });
+
+  it('restores in place only where the engine of the very member is stopped', async () => {
+    await using at = await clustered();
+    const { point } = await backup(at.workload, at.stage.environment, request);
+    const { cluster } = at.workload;
+    assert.ok(cluster !== undefined);
+    const running = (name: string): Workload => {
+      const real = cluster.members.get(name) ?? assert.fail();
+      const application = changed(real.application, {
+        running: (): Promise<boolean> => Promise.resolve(name === 'beta'),
+      });
+      return { ...real, application };
+    };
+    const members = new Map(['alpha', 'beta'].map((name) => [name, running(name)]));
+    const workload = { ...running('alpha'), cluster: { ...cluster, members } };
+    const plan = restoreAsIs(point);
+    const work = restore(workload, at.stage.environment, { plan, target: { kind: 'in-place' }, signal: never });
+    await assert.rejects(work, codeIs('engine-running', /still runs/));
   });
 
   it('ends a freeze by hand at the margin', async () => {
