@@ -1,6 +1,6 @@
 import type { ClusterMember, ClusterView, Lag, Role } from './cluster.ts';
 
-/** Which member is wanted. `prefer-standby`: one that is caught up, else the primary. */
+/** Which member is wanted. `prefer-standby`: one that is caught up and does not lead the quorum, else the primary. */
 export type MemberPolicy = 'prefer-standby' | 'primary' | 'standby' | 'async';
 
 export interface ChoiceRequest {
@@ -48,6 +48,7 @@ export function chooseMember(request: ChoiceRequest): Choice {
     .sort(
       (one, other) =>
         Number(one.objections.length > 0) - Number(other.objections.length > 0) ||
+        lead(one.member) - lead(other.member) ||
         rank(one.member) - rank(other.member) ||
         behind(one.member) - behind(other.member) ||
         compare(one.member.name, other.member.name),
@@ -87,6 +88,14 @@ function lagOf(what: string, lag: Lag | undefined, maxLagMs: number): string | u
   }
   if (lag?.caughtUp === true || (lag?.ms !== undefined && lag.caughtUp === undefined)) return undefined;
   return lag?.caughtUp === false ? `its ${what} is not caught up` : `nobody tells how far its ${what} is behind`;
+}
+
+/**
+ * Whoever leads the quorum comes last, whatever its role: of two standbys the other one can be silenced, and the gate would refuse this
+ * one. It is no objection, because a backup that silences nobody may take it.
+ */
+function lead({ leadsQuorum }: ClusterMember): number {
+  return leadsQuorum === true ? 2 : leadsQuorum === undefined ? 1 : 0;
 }
 
 function behind({ transfer, apply }: ClusterMember): number {
