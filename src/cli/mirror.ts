@@ -5,6 +5,7 @@ import type { AlarmEvent } from '../model/cluster-alarms.ts';
 import { clusterSvg, lagText } from '../model/cluster-svg.ts';
 import type { ClusterView, Health } from '../model/cluster.ts';
 import { ExitCode, StillpointError } from '../model/errors.ts';
+import { marginOf } from '../model/failover-margin.ts';
 import type { Answer, Context } from './command.ts';
 import { bytes, duration, pairs, table, type Paint } from './format.ts';
 import { chooseRecovery, workloadOf } from './select.ts';
@@ -116,7 +117,7 @@ function isHealth(word: string): word is Health {
 function marginText({ failover }: ClusterView, holdMs: number, stunMs: number): string | undefined {
   if (!failover.automatic) return undefined;
   if (failover.detectionMs === undefined) return 'not known: nobody tells after how long a failover begins';
-  return `${duration(failover.detectionMs / 2)}, half of ${duration(failover.detectionMs)}; a backup takes ${duration(holdMs)} of hold and ${duration(stunMs)} of stun`;
+  return `${duration(marginOf(failover.detectionMs))} of ${duration(failover.detectionMs)}; a backup takes ${duration(holdMs)} of hold and ${duration(stunMs)} of stun`;
 }
 
 export interface WatchOptions {

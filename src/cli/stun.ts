@@ -41,7 +41,7 @@ interface Log extends ScannedLog {
   readonly period: NonNullable<ScannedLog['period']>;
 }
 
-/** Needs no configuration. Exit code 4 if a stun was not below half of the detection time. */
+/** Needs no configuration. Exit code 4 if a stun was not below the margin. */
 export async function stunCommand(
   context: StunContext,
   files: readonly string[],
@@ -228,7 +228,7 @@ function stunTable(stuns: readonly Stun[], marginMs: number, paint: Paint): read
       localTime(iso(stun.atMs)),
       duration(stun.durationMs),
       // Rounded down, so that only what is over the margin shows 100 %.
-      `${Math.floor((stun.durationMs * 100) / marginMs)} %`,
+      marginMs === 0 ? '-' : `${Math.floor((stun.durationMs * 100) / marginMs)} %`,
       overMargin(stun, marginMs) ? over : '',
       causeNames[stun.cause],
       stun.snapshot ?? '',
@@ -248,7 +248,7 @@ function summaryLines({ total, causes, marginMs }: StunSummary, qosMs: number, p
   ];
   const rows = [...causes.map((figures) => row(causeNames[figures.cause], figures)), row('all', total)];
   return [
-    `failover margin ${duration(marginMs)}: half of a detection time of ${duration(qosMs)}`,
+    `failover margin ${duration(marginMs)}: half of a detection time of ${duration(qosMs)}, less a lost packet`,
     ...table(
       ['cause', 'stuns', 'longest', 'p50', 'p99', 'over margin'],
       rows,

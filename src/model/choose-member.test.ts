@@ -149,6 +149,23 @@ describe('objections', () => {
   });
 });
 
+describe('a cluster that is not well', () => {
+  it('has no member to be backed up while something is wrong with all of it', () => {
+    const asked = request('prefer-standby', member('a', 'primary'), member('b', 'backup'));
+    const view: ClusterView = {
+      ...asked.view,
+      findings: [{ severity: 'error', check: 'split', said: 'two primaries' }],
+    };
+    const choice = chooseMember({ ...asked, view });
+    assert.equal(choice.member, undefined);
+    assert.ok(
+      choice.considered.every(({ objections }) => objections.some(({ said }) => said === 'split: two primaries')),
+    );
+    const warned: ClusterView = { ...asked.view, findings: [{ severity: 'warning', check: 'x', said: 'y' }] };
+    assert.equal(chooseMember({ ...asked, view: warned }).member, 'b');
+  });
+});
+
 const anyLag = fc.option(fc.record({ ms: fc.nat(20_000), caughtUp: fc.constantFrom(true, false, undefined) }), {
   nil: undefined,
 });

@@ -71,8 +71,9 @@ function objectionsTo(member: ClusterMember, request: ChoiceRequest): Considered
     const why = lagOf('transfer', member.transfer, request.maxLagMs) ?? lagOf('apply', member.apply, request.maxLagMs);
     if (why !== undefined) object('lag', why);
   }
-  for (const finding of member.findings) {
-    if (finding.severity === 'error') object('finding', `${finding.check}: ${finding.said}`);
+  // What is wrong with the cluster (two primaries...) is wrong with each of its members.
+  for (const { severity, check, said: why } of [...member.findings, ...request.view.findings]) {
+    if (severity === 'error') object('finding', `${check}: ${why}`);
   }
   return said;
 }

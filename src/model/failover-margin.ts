@@ -64,6 +64,11 @@ export function stunToExpect(observedMs: readonly number[], boundMs?: number): n
   return longest * (longest > usual * longTail ? beyondLongTail : beyondLongest);
 }
 
+/** What a member may be silent for where others act after `detectionMs`. */
+export function marginOf(detectionMs: number): number {
+  return Math.max(0, detectionMs * part - lateAnswerMs);
+}
+
 /** The longest hold that the guard may allow itself on this member: what the margin leaves after the stun, and for a guard that is late. */
 export function budgetWithin(budgetMs: number, { marginMs, heldOff }: MarginAnswer, silence: Silence): number {
   return marginMs === undefined || heldOff || silence.holdMs === 0
@@ -82,8 +87,7 @@ export function failoverMargin(view: ClusterView, name: string, silence: Silence
   const silenceMs = (silence.stunMs ?? 0) + silence.holdMs;
   const heldOff = failover.heldOff === true;
   const { detectionMs } = failover;
-  const marginMs =
-    failover.automatic && detectionMs !== undefined ? Math.max(0, detectionMs * part - lateAnswerMs) : undefined;
+  const marginMs = failover.automatic && detectionMs !== undefined ? marginOf(detectionMs) : undefined;
   const answer = (): MarginAnswer => ({
     allowed: risks.length === 0,
     silenceMs,

@@ -91,7 +91,7 @@ function heading(
               pair('median', duration(total.p50Ms)),
               pair('99th percentile', duration(total.p99Ms)),
             ]),
-        pair('margin', `${duration(marginMs)}, half of ${duration(detectionMs)}`),
+        pair('margin', `${duration(marginMs)} of ${duration(detectionMs)}`),
       ].join('\u2002·\u2002')}</text>`,
     ].join('\n'),
     bottom: 84,
@@ -124,8 +124,11 @@ function drawLegend({ causes }: StunSummary, y: number): { readonly svg: string;
   return { svg: svg.join('\n'), bottom: row };
 }
 
+/** A logarithm has no place for the margin of a detection time that leaves none. */
+const leastDrawnMs = 0.1;
+
 function scaleOf(reports: readonly StunReport[], marginMs: number): Scale {
-  const all = [marginMs, ...reports.flatMap(({ stuns }) => stuns.map(heightOf))];
+  const all = [Math.max(marginMs, leastDrawnMs), ...reports.flatMap(({ stuns }) => stuns.map(heightOf))];
   const least = all.reduce((a, b) => Math.min(a, b));
   const most = all.reduce((a, b) => Math.max(a, b));
   // Room below for the shortest bar, above for the name of the longest one.
@@ -147,7 +150,7 @@ function drawPanel(report: StunReport, scale: Scale, marginMs: number, top: numb
       return `<rect class="group" x="${n(at)}" y="${from}" width="${n(last.x + last.width + 2 - at)}" height="${plotHeight + stripHeight + 4}"/>`;
     }),
     ...bars.map((bar) => drawBar(bar, bottom, marginMs)),
-    ...drawMargin(marginMs, y),
+    ...drawMargin(marginMs, (ms) => y(Math.max(ms, leastDrawnMs))),
     ...figuresAt(bars, marginMs, room, duration).map(drawFigure),
     ...runsOf(bars).map((run) => drawRun(run, bottom + 3)),
     ...drawTimes(groupsOf(bars), bottom + stripHeight + 20),

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { longestStun, stunCauses, stunMarginMs, summarizeStuns, type Stun, type StunReport } from './stun.ts';
+import { marginOf } from './failover-margin.ts';
+import { longestStun, stunCauses, summarizeStuns, type Stun, type StunReport } from './stun.ts';
 
 function report(stuns: readonly (readonly [Stun['cause'], number])[]): StunReport {
   return {
@@ -22,25 +23,25 @@ function report(stuns: readonly (readonly [Stun['cause'], number])[]): StunRepor
 }
 
 describe('summarizeStuns', () => {
-  it('counts by cause, and what is not below half of the detection time', () => {
+  it('counts by cause, and what is not below the margin', () => {
     const summary = summarizeStuns(
       [
         report([
           ['helper', 10],
-          ['creation', 3999.999],
+          ['creation', 3749.999],
         ]),
         report([
-          ['creation', 4000],
+          ['creation', 3750],
           ['creation', 100],
         ]),
       ],
       8000,
     );
     assert.deepEqual(summary, {
-      marginMs: 4000,
-      total: { count: 4, longestMs: 4000, p50Ms: 100, p99Ms: 4000, over: 1 },
+      marginMs: 3750,
+      total: { count: 4, longestMs: 3750, p50Ms: 100, p99Ms: 3750, over: 1 },
       causes: [
-        { cause: 'creation', count: 3, longestMs: 4000, p50Ms: 3999.999, p99Ms: 4000, over: 1 },
+        { cause: 'creation', count: 3, longestMs: 3750, p50Ms: 3749.999, p99Ms: 3750, over: 1 },
         { cause: 'helper', count: 1, longestMs: 10, p50Ms: 10, p99Ms: 10, over: 0 },
       ],
     });
@@ -48,7 +49,7 @@ describe('summarizeStuns', () => {
 
   it('has no figures where there is no stun', () => {
     assert.deepEqual(summarizeStuns([report([])], 8000), {
-      marginMs: 4000,
+      marginMs: 3750,
       total: { count: 0, longestMs: undefined, p50Ms: undefined, p99Ms: undefined, over: 0 },
       causes: [],
     });
@@ -67,8 +68,8 @@ describe('summarizeStuns', () => {
           causes.reduce((sum, { over }) => sum + over, 0),
           total.over,
         );
-        assert.equal(marginMs, stunMarginMs(qosMs));
-        assert.equal(total.over > 0, (total.longestMs ?? -1) >= qosMs / 2);
+        assert.equal(marginMs, marginOf(qosMs));
+        assert.equal(total.over > 0, (total.longestMs ?? -1) >= marginMs);
         for (const { p50Ms = 0, p99Ms = 0, longestMs = 0 } of causes) assert.ok(p50Ms <= p99Ms && p99Ms <= longestMs);
       }),
     );

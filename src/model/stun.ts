@@ -1,3 +1,4 @@
+import { marginOf } from './failover-margin.ts';
 /** Why a virtual machine stood still. `helper`: the snapshot that a consolidation makes for itself while it merges. */
 export type StunCause = 'creation' | 'creation-memory' | 'consolidation' | 'helper' | 'migration' | 'other';
 
@@ -65,21 +66,13 @@ export interface StunSummary {
   readonly causes: readonly (StunFigures & { readonly cause: StunCause })[];
 }
 
-/**
- * Half of the time after which a failover begins: a watcher that is idle asks after half of it and waits for the other half
- * (docs/design/topology.md), so a stun that begins right before it asks has no more than that.
- */
-export function stunMarginMs(detectionMs: number): number {
-  return detectionMs / 2;
-}
-
 /** A stun as long as the margin already crosses it, as in the gate before a backup. */
 export function overMargin({ durationMs }: Stun, marginMs: number): boolean {
   return durationMs >= marginMs;
 }
 
 export function summarizeStuns(reports: readonly StunReport[], detectionMs: number): StunSummary {
-  const marginMs = stunMarginMs(detectionMs);
+  const marginMs = marginOf(detectionMs);
   const stuns = reports.flatMap((report) => report.stuns);
   return {
     marginMs,

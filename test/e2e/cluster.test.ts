@@ -128,12 +128,12 @@ describe('a backup of a cluster', () => {
     await using at = await clustered({ stunMs: 4_000 });
     await assert.rejects(
       backup(at.workload, at.stage.environment, request),
-      codeIs('failover-risk', /4\d\d\d ms \(stun 4000, hold \d+\) is not below half of the 8000 ms/),
+      codeIs('failover-risk', /4\d\d\d ms \(stun 4000, hold \d+, guard late by 1000\) is not below 3750 ms/),
     );
     assert.deepEqual(await at.stage.left(), []);
-    await using less = await clustered({ stunMs: 3_000 });
+    await using less = await clustered({ stunMs: 1_500 });
     const { evidence } = await backup(less.workload, less.stage.environment, request);
-    assert.equal(evidence.hold?.budgetMs, 1_000, 'the budget is what the margin leaves after the stun');
+    assert.equal(evidence.hold?.budgetMs, 1_250, 'what the margin leaves after the stun and for a late guard');
   });
 
   it('refuses while another member is down, the quorum is lost, or the member leads it', async () => {
@@ -148,7 +148,7 @@ describe('a backup of a cluster', () => {
       ['time', (topology) => (topology.detectionMs = undefined), /nobody tells after how long/],
     ];
     for (const [name, spoil, said] of risks) {
-      await using at = await clustered({ stunMs: 500 });
+      await using at = await clustered({ stunMs: 500, policy: 'standby' });
       spoil(at.topology);
       await assert.rejects(backup(at.workload, at.stage.environment, request), codeIs('failover-risk', said), name);
       const plan = await planBackup(at.workload, at.stage.environment, { level: undefined, method: 'snapshot' }, never);
@@ -227,7 +227,7 @@ describe('a backup of a cluster', () => {
   });
 
   it('ends a freeze by hand at the margin', async () => {
-    await using at = await clustered({ stunMs: 3_500 });
+    await using at = await clustered({ stunMs: 2_250 });
     const frozen = await freezeByHand(at.workload, at.stage.environment, never);
     const thawed = await thawByHand(at.workload, at.stage.environment);
     assert.equal(frozen.budgetMs, 500);
