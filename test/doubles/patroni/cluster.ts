@@ -1,5 +1,6 @@
 import { chown, mkdir, mkdtemp, readFile, rm, writeFile, chmod } from 'node:fs/promises';
 import { request } from 'node:http';
+import { request as tlsRequest } from 'node:https';
 import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -49,6 +50,8 @@ export interface PatroniOptions {
   /** Of the configuration in etcd. */
   readonly dynamic?: Readonly<Record<string, unknown>>;
   readonly tags?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  /** Files for https, which the REST interface then asks of its clients too. */
+  readonly tls?: { readonly certificate: string; readonly key: string };
   /** Added to `restapi` of every member. */
   readonly restapi?: Readonly<Record<string, unknown>>;
 }
@@ -73,9 +76,11 @@ export interface Answer {
 }
 
 /** One question to a REST interface, for the test's own eyes. Status 0: no answer. */
-export async function rest(url: string, method = 'GET', body?: unknown): Promise<Answer> {
+export async function rest(url: string, method = 'GET', body?: unknown, tls?: PatroniOptions['tls']): Promise<Answer> {
+  const files = tls === undefined ? {} : { cert: await readFile(tls.certificate), key: await readFile(tls.key) };
+  const send = url.startsWith('https:') ? tlsRequest : request;
   return await new Promise((resolve) => {
-    const out = request(url, { method, timeout: 20_000 }, (answer) => {
+    const out = send(url, { method, timeout: 20_000, rejectUnauthorized: false, ...files }, (answer) => {
       const chunks: Buffer[] = [];
       answer.on('data', (chunk: Buffer) => chunks.push(chunk));
       answer.on('error', () => resolve({ status: 0, body: undefined }));
@@ -186,7 +191,7 @@ export async function startPatroni(options: PatroniOptions): Promise<PatroniClus
       const file = join(machine.directory, 'patroni.yml');
       // JSON is YAML.
       await writeFile(file, JSON.stringify(settingsOf(machine, machines, options)), { mode: 0o644 });
-      const member = memberOf(machine, {
+      const member = memberOf(machine, options.tls === undefined ? 'http' : 'https', {
         start: () => start(machine, 'patroni', [options.program ?? 'patroni', file]),
         signal: (signal, below) => signalAll(machine, signal, below),
       });
@@ -194,10 +199,13 @@ export async function startPatroni(options: PatroniOptions): Promise<PatroniClus
       members.push(member);
       // The first one makes the cluster, so that the tests know who leads.
       if (members.length === 1) {
-        await until('db1 leads', async () => (await rest(`${member.rest}/primary`)).status === 200);
+        await until(
+          'db1 leads',
+          async () => (await rest(`${member.rest}/primary`, 'GET', undefined, options.tls)).status === 200,
+        );
       }
     }
-    const cluster = clusterOf(members, machines, dispose);
+    const cluster = clusterOf(members, machines, options, dispose);
     await cluster.settled();
     return cluster;
   } catch (cause) {
@@ -209,11 +217,12 @@ export async function startPatroni(options: PatroniOptions): Promise<PatroniClus
 
 function memberOf(
   machine: Machine,
+  scheme: 'http' | 'https',
   control: { readonly start: () => void; readonly signal: (signal: NodeJS.Signals, below?: string) => void },
 ): PatroniMember {
   return {
     name: machine.name,
-    rest: `http://127.0.0.1:${machine.api}`,
+    rest: `${scheme}://127.0.0.1:${machine.api}`,
     etcd: `http://127.0.0.1:${machine.client}`,
     start: control.start,
     async ask(sql) {
@@ -250,6 +259,7 @@ function memberOf(
 function clusterOf(
   members: readonly PatroniMember[],
   machines: readonly Machine[],
+  { tls }: PatroniOptions,
   dispose: () => Promise<void>,
 ): PatroniCluster {
   const etcdStatus = async (
@@ -261,7 +271,7 @@ function clusterOf(
   };
   const listed = async (): Promise<readonly { name: string; role: string; state: string }[]> => {
     for (const member of members) {
-      const { status, body } = await rest(`${member.rest}/cluster`);
+      const { status, body } = await rest(`${member.rest}/cluster`, 'GET', undefined, tls);
       if (status === 200) return (body as { members: { name: string; role: string; state: string }[] }).members;
     }
     return [];
@@ -280,7 +290,7 @@ function clusterOf(
         async () => {
           const leader = await cluster.leader();
           if (leader === undefined) return false;
-          const { body } = await rest(`${cluster.member(leader).rest}/patroni`);
+          const { body } = await rest(`${cluster.member(leader).rest}/patroni`, 'GET', undefined, tls);
           const senders = (body as { replication?: { application_name: string; state: string }[] }).replication ?? [];
           const streams = new Set(
             senders.flatMap(({ application_name: name, state }) => (state === 'streaming' ? [name] : [])),
@@ -347,6 +357,14 @@ function settingsOf(machine: Machine, machines: readonly Machine[], options: Pat
     restapi: {
       listen: `${local}:${machine.api}`,
       connect_address: `${local}:${machine.api}`,
+      ...(options.tls === undefined
+        ? {}
+        : {
+            certfile: options.tls.certificate,
+            keyfile: options.tls.key,
+            cafile: options.tls.certificate,
+            verify_client: 'required',
+          }),
       ...options.restapi,
     },
     etcd3: { hosts: machines.map(({ client }) => `${local}:${client}`) },

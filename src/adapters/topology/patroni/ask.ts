@@ -23,7 +23,7 @@ export interface MemberAnswer {
   readonly name: string;
   readonly url: string;
   readonly status: Status | undefined;
-  /** How long ago its Patroni heard of the DCS, by its own clock. Undefined: it does not say (before 3.0). */
+  /** How long ago its Patroni heard of the DCS, by its own clock. Undefined: it does not say (older ones). */
   readonly dcsAgeMs: number | undefined;
   /** That machine's clock, in whole seconds. */
   readonly dateMs: number | undefined;

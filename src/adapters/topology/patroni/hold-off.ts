@@ -72,12 +72,14 @@ export class Pause {
       const told = await this.#askAll();
       const owner = pausedBy(this.#newest(told).dynamic);
       if (owner !== token.identity) throw notOurs(owner ?? 'nobody any more');
-      const waiting = await this.#membersWhere(({ status }) => status?.pause !== true);
+      const everybody = await askEverybody(this.#config, this.#tls, this.#clock);
+      // One that does not answer may take over all the same.
+      const waiting = everybody.filter(({ status }) => status?.pause !== true);
       if (waiting.length === 0) return;
       if (this.#clock.monoMs() > deadline) {
         throw new StillpointError(
           'failover-risk',
-          `not every member has paused within ${limit} ms: ${waiting.join('; ')}`,
+          `not every member has paused within ${limit} ms: ${namesOf(waiting)}`,
           {
             hint: 'every member of topology.patroni.members must answer; see `patronictl list`',
           },
@@ -90,35 +92,40 @@ export class Pause {
   /** Returns when the DCS and every member that answers say that our pause is over. Somebody else's pause is left alone. */
   async letGo(token: HoldOffToken): Promise<void> {
     const deadline = this.#clock.monoMs() + letGoMs;
-    let said = '';
+    let open: string | undefined;
     do {
-      const told = await this.#askAll();
-      const answered = told.filter((each) => each.dynamic !== undefined);
-      // Any of them may be a little behind: one that still sees our mark is enough.
-      const ours = answered.find(({ dynamic }) => dynamic?.[markerKey] === token.identity);
-      if (ours !== undefined) {
-        const change = await this.#patch(ours, { pause: null, [markerKey]: null });
-        said = `${change.name}: ${change.said}`;
-      } else if (answered.length === 0) {
-        said = told.map(({ name, said: why }) => `${name}: ${why}`).join('; ');
-        if (told.some(({ refused }) => refused)) break;
-      } else {
-        const others = answered.some(({ dynamic }) => dynamic !== undefined && pausedBy(dynamic) !== undefined);
-        const waiting = others ? [] : await this.#membersWhere(({ status }) => status?.pause === true);
-        if (waiting.length === 0) return;
-        said = `not every member has gone on: ${waiting.join('; ')}`;
-      }
+      open = await this.#letGoOnce(token);
+      if (open === undefined) return;
       await this.#clock.sleep(pollMs);
     } while (this.#clock.monoMs() < deadline);
-    throw new StillpointError('undo-failed', `it is not proved that ${token.cluster} fails over again: ${said}`, {
+    throw new StillpointError('undo-failed', `it is not proved that ${token.cluster} fails over again: ${open}`, {
       hint: `see \`patronictl list\`; if it is paused and ${markerKey} in \`patronictl show-config\` is ${token.identity}, then \`patronictl resume\``,
     });
   }
 
-  /** Names of those that `lacks` finds something in; one that does not answer has no status. */
-  async #membersWhere(lacks: (answer: MemberAnswer) => boolean): Promise<readonly string[]> {
-    const answers = await askEverybody(this.#config, this.#tls, this.#clock);
-    return answers.filter(lacks).map(({ name, said }) => `${name} (${said})`);
+  /** What is not proved yet; undefined: our pause is over. */
+  async #letGoOnce(token: HoldOffToken): Promise<string | undefined> {
+    const told = await this.#askAll();
+    const answered = told.filter((each) => each.dynamic !== undefined);
+    if (answered.length === 0) return told.map(({ name, said }) => `${name}: ${said}`).join('; ');
+    // One that is a little behind may not see our mark yet or still see it: one who sees it is enough, and the DCS refuses what is outdated.
+    const marked = answered.filter(({ dynamic }) => dynamic?.[markerKey] === token.identity);
+    const failed: string[] = [];
+    for (const each of marked) {
+      const change = await this.#patch(each, { pause: null, [markerKey]: null });
+      if (change.dynamic !== undefined) return `${each.name} has let go`;
+      failed.push(`${each.name}: ${change.said}`);
+    }
+    if (failed.length > 0) return failed.join('; ');
+    const everybody = await askEverybody(this.#config, this.#tls, this.#clock);
+    const timing = timingOf(answered[0]?.dynamic ?? {});
+    const freshMs = timing === undefined ? 0 : (timing.loopWait + timing.retryTimeout) * 1000;
+    // Cut off from the DCS, a member tells what it knew, which may be from before the pause.
+    if (!everybody.some(({ status, dcsAgeMs }) => status !== undefined && (dcsAgeMs ?? 0) <= freshMs))
+      return 'no member that answers reaches its DCS';
+    if (answered.some(({ dynamic }) => dynamic !== undefined && pausedBy(dynamic) !== undefined)) return undefined;
+    const waiting = everybody.filter(({ status }) => status?.pause === true);
+    return waiting.length === 0 ? undefined : `${namesOf(waiting)} still in pause`;
   }
 
   async #askAll(): Promise<readonly Told[]> {
@@ -159,6 +166,10 @@ export class Pause {
       return { name, url, dynamic: undefined, refused: false, said: messageOf(cause) };
     }
   }
+}
+
+function namesOf(members: readonly MemberAnswer[]): string {
+  return members.map(({ name, said }) => `${name} (${said})`).join('; ');
 }
 
 function notOurs(by: string): StillpointError {

@@ -57,7 +57,7 @@ const statusForm = z.object({
   pause: truth,
   cluster_unlocked: truth,
   failsafe_mode_is_active: truth,
-  /** 3.0 and later; seconds since 1970 on that machine's clock. */
+  /** Since 2.1 at the latest; seconds since 1970 on that machine's clock. */
   dcs_last_seen: number,
   database_system_identifier: word,
   pending_restart: truth,
@@ -155,7 +155,7 @@ export function isTagged(member: Pick<Status, 'tags'> | undefined, name: string)
 }
 
 /** As Patroni reads truth from YAML and JSON. */
-function isTrue(value: unknown): boolean {
+export function isTrue(value: unknown): boolean {
   return value === true || value === 1 || (typeof value === 'string' && /^(?:true|yes|on|1)$/i.test(value));
 }
 

@@ -5,7 +5,7 @@ import type { Config } from './config.ts';
 import { elsewhere } from './etcd.ts';
 import { clusterFindings } from './findings.ts';
 import { memberFrom } from './members.ts';
-import { listedRole, pausedBy, type Timing, timingOf } from './parse.ts';
+import { isTrue, listedRole, pausedBy, type Timing, timingOf } from './parse.ts';
 
 export const manager = 'patroni';
 
@@ -133,7 +133,9 @@ function failoverOf(gathered: Gathered, timing: Timing | undefined, watchdog: st
   const shortest = Math.min(timing.ttl, watchdog === undefined ? timing.ttl : Number.parseInt(watchdog, 10));
   const said = `the leader’s key lives ${timing.ttl} s and is renewed every ${timing.loopWait} s${
     shortest < timing.ttl ? `; watchdogs reset after ${shortest} s` : ''
-  }${pausedBy(dynamic) === undefined ? '' : '; paused'}`;
+  }${['synchronous_mode', 'failsafe_mode'].map((mode) => (isTrue(dynamic[mode]) ? `; ${mode}` : '')).join('')}${
+    pausedBy(dynamic) === undefined ? '' : '; paused'
+  }`;
   return { automatic: true, detectionMs: Math.max(0, shortest - timing.loopWait) * 1000, heldOff, said };
 }
 

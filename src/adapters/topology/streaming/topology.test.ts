@@ -161,6 +161,13 @@ describe('streaming replication, for real', () => {
     assert.equal(member(view, 'db3').health, 'down');
     assert.deepEqual(member(view, 'db2').transfer, { bytes: 0, ms: 0, caughtUp: true });
     assert.deepEqual(checks(view), ['warning split-brain']);
+    const controller = new AbortController();
+    const asking = topologyOf(cluster).view(controller.signal);
+    await systemClock.sleep(500);
+    controller.abort(new Error('cancelled meanwhile'));
+    const cancelledMs = systemClock.monoMs();
+    await assert.rejects(asking, /cancelled meanwhile/);
+    assert.ok(systemClock.monoMs() - cancelledMs < 3000);
     cluster.member('db3').thaw();
     await viewWhen(topologyOf(cluster), 'it is back', (each) => memberOf(each, 'db3')?.health === 'healthy');
   });
