@@ -1,22 +1,23 @@
 import { chown, mkdir, mkdtemp, readFile, rm, writeFile, chmod } from 'node:fs/promises';
-import { request } from 'node:http';
-import { request as tlsRequest } from 'node:https';
-import { createServer, type AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import pg from 'pg';
 import { systemExec } from '../../../src/platform/exec.ts';
 import { killExactly, processesIn } from '../../../src/platform/process.ts';
 import { until } from '../streaming-cluster.ts';
+import { freePorts, rest } from './rest.ts';
+import { etcdCommand, type Machine, type PatroniOptions, postgresBin, settingsOf } from './settings.ts';
 
-const postgresBin = '/usr/lib/postgresql/15/bin';
-export const scope = 'shop';
+export { rest } from './rest.ts';
+export type { PatroniOptions } from './settings.ts';
 
 /** One machine: Patroni, its PostgreSQL and, if it is among the first three, an etcd. All of them have their working directory below its own. */
 export interface PatroniMember {
   readonly name: string;
   readonly rest: string;
   readonly etcd: string;
+  /** A client of the superuser; the caller ends it. */
+  connect(): Promise<pg.Client>;
   /** One statement of the superuser; the rows. */
   ask(sql: string): Promise<readonly Readonly<Record<string, unknown>>[]>;
   /** SIGKILL of Patroni and its PostgreSQL; etcd goes on. Returns when they are gone. */
@@ -43,19 +44,6 @@ export interface PatroniCluster extends AsyncDisposable {
   moveEtcdLeader(to: string): Promise<void>;
 }
 
-export interface PatroniOptions {
-  readonly members: 2 | 3;
-  /** What runs Patroni; that of PATH if absent. */
-  readonly program?: string;
-  /** Of the configuration in etcd. */
-  readonly dynamic?: Readonly<Record<string, unknown>>;
-  readonly tags?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
-  /** Files for https, which the REST interface then asks of its clients too. */
-  readonly tls?: { readonly certificate: string; readonly key: string };
-  /** Added to `restapi` of every member. */
-  readonly restapi?: Readonly<Record<string, unknown>>;
-}
-
 /** The reason why `startPatroni` cannot work here, or undefined. */
 export async function whyNoPatroni(): Promise<string | undefined> {
   for (const [program, name] of [
@@ -70,54 +58,6 @@ export async function whyNoPatroni(): Promise<string | undefined> {
   return undefined;
 }
 
-export interface Answer {
-  readonly status: number;
-  readonly body: unknown;
-}
-
-/** One question to a REST interface, for the test's own eyes. Status 0: no answer. */
-export async function rest(url: string, method = 'GET', body?: unknown, tls?: PatroniOptions['tls']): Promise<Answer> {
-  const files = tls === undefined ? {} : { cert: await readFile(tls.certificate), key: await readFile(tls.key) };
-  const send = url.startsWith('https:') ? tlsRequest : request;
-  return await new Promise((resolve) => {
-    const out = send(url, { method, timeout: 20_000, rejectUnauthorized: false, ...files }, (answer) => {
-      const chunks: Buffer[] = [];
-      answer.on('data', (chunk: Buffer) => chunks.push(chunk));
-      answer.on('error', () => resolve({ status: 0, body: undefined }));
-      answer.on('end', () => {
-        resolve({ status: answer.statusCode ?? 0, body: jsonOf(Buffer.concat(chunks).toString()) });
-      });
-    });
-    out.on('timeout', () => out.destroy());
-    out.on('error', () => resolve({ status: 0, body: undefined }));
-    out.end(body === undefined ? undefined : JSON.stringify(body));
-  });
-}
-
-/** Patroni says some things in plain words. */
-function jsonOf(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return text;
-  }
-}
-
-async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      async () =>
-        new Promise<ReturnType<typeof createServer>>((resolve) => {
-          const server = createServer().listen(0, '127.0.0.1', () => resolve(server));
-        }),
-    ),
-  );
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map(async (server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
-}
-
 interface Owner {
   readonly uid: number;
   readonly gid: number;
@@ -129,15 +69,6 @@ async function owner(): Promise<Owner | undefined> {
   const users = (await readFile('/etc/passwd', 'utf8')).split('\n').map((line) => line.split(':'));
   const user = users.find(([name]) => name === 'postgres');
   return { uid: Number(user?.[2] ?? 65_534), gid: Number(user?.[3] ?? 65_534) };
-}
-
-interface Machine {
-  readonly name: string;
-  readonly directory: string;
-  readonly api: number;
-  readonly sql: number;
-  readonly client: number;
-  readonly peer: number;
 }
 
 /** Machines `db1`, `db2`... on loopback, with three etcds, the third of which has no PostgreSQL when there are two members. */
@@ -220,23 +151,28 @@ function memberOf(
   scheme: 'http' | 'https',
   control: { readonly start: () => void; readonly signal: (signal: NodeJS.Signals, below?: string) => void },
 ): PatroniMember {
+  const connect = async (): Promise<pg.Client> => {
+    const client = new pg.Client({
+      host: '127.0.0.1',
+      port: machine.sql,
+      user: 'postgres',
+      password: 'secret',
+      database: 'postgres',
+      connectionTimeoutMillis: 20_000,
+      query_timeout: 60_000,
+    });
+    client.on('error', () => undefined);
+    await client.connect();
+    return client;
+  };
   return {
     name: machine.name,
     rest: `${scheme}://127.0.0.1:${machine.api}`,
     etcd: `http://127.0.0.1:${machine.client}`,
     start: control.start,
+    connect,
     async ask(sql) {
-      const client = new pg.Client({
-        host: '127.0.0.1',
-        port: machine.sql,
-        user: 'postgres',
-        password: 'secret',
-        database: 'postgres',
-        connectionTimeoutMillis: 20_000,
-        query_timeout: 60_000,
-      });
-      client.on('error', () => undefined);
-      await client.connect();
+      const client = await connect();
       try {
         return (await client.query<Record<string, unknown>>(sql)).rows;
       } finally {
@@ -334,68 +270,4 @@ function clusterOf(
     [Symbol.asyncDispose]: dispose,
   };
   return cluster;
-}
-
-function etcdCommand(machine: Machine, machines: readonly Machine[]): readonly [string, ...string[]] {
-  const url = (port: number): string => `http://127.0.0.1:${port}`;
-  return [
-    'etcd',
-    ...['--name', machine.name, '--data-dir', join(machine.directory, 'etcd', 'data')],
-    ...['--listen-client-urls', url(machine.client), '--advertise-client-urls', url(machine.client)],
-    ...['--listen-peer-urls', url(machine.peer), '--initial-advertise-peer-urls', url(machine.peer)],
-    ...['--initial-cluster', machines.map(({ name, peer }) => `${name}=${url(peer)}`).join(',')],
-    ...['--initial-cluster-state', 'new', '--initial-cluster-token', scope, '--log-level', 'error'],
-  ];
-}
-
-function settingsOf(machine: Machine, machines: readonly Machine[], options: PatroniOptions): unknown {
-  const local = '127.0.0.1';
-  const login = { username: 'postgres', password: 'secret' };
-  return {
-    scope,
-    name: machine.name,
-    restapi: {
-      listen: `${local}:${machine.api}`,
-      connect_address: `${local}:${machine.api}`,
-      ...(options.tls === undefined
-        ? {}
-        : {
-            certfile: options.tls.certificate,
-            keyfile: options.tls.key,
-            cafile: options.tls.certificate,
-            verify_client: 'required',
-          }),
-      ...options.restapi,
-    },
-    etcd3: { hosts: machines.map(({ client }) => `${local}:${client}`) },
-    bootstrap: {
-      dcs: {
-        ttl: 20,
-        loop_wait: 4,
-        retry_timeout: 6,
-        maximum_lag_on_failover: 1_048_576,
-        postgresql: { use_pg_rewind: true, use_slots: true, parameters: { wal_log_hints: 'on' } },
-        ...options.dynamic,
-      },
-      initdb: [{ encoding: 'UTF8' }, { locale: 'C' }, 'no-sync', 'data-checksums'],
-    },
-    postgresql: {
-      listen: `${local}:${machine.sql}`,
-      connect_address: `${local}:${machine.sql}`,
-      data_dir: join(machine.directory, 'data'),
-      bin_dir: postgresBin,
-      pgpass: join(machine.directory, 'pgpass'),
-      authentication: { superuser: login, replication: login, rewind: login },
-      pg_hba: ['local all all trust', `host all all ${local}/32 md5`, `host replication all ${local}/32 md5`],
-      parameters: {
-        unix_socket_directories: machine.directory,
-        fsync: 'off',
-        shared_buffers: '16MB',
-        max_connections: 40,
-        autovacuum: 'off',
-      },
-    },
-    watchdog: { mode: 'off' },
-    tags: options.tags?.[machine.name] ?? {},
-  };
 }

@@ -152,6 +152,29 @@ describe('a view of Patroni', () => {
     );
   });
 
+  it('says what is wrong with a member that runs', () => {
+    const status = {
+      xlog: { received_location: 100, replayed_location: 100, paused: true },
+      scheduled_restart: { schedule: '2026-12-01T00:00:00+00:00' },
+      pending_restart: true,
+      watchdog_failed: true,
+      sync_standby: true,
+      tags: { noloadbalance: true },
+    };
+    assert.deepEqual(checks(member(viewOf(gathered({ a: {}, b: { status } }), {}), 'b')), [
+      'info tags',
+      'warning replay',
+      'warning restart',
+      'info restart',
+      'warning watchdog',
+      'info synchronous',
+    ]);
+    const replication = [{ application_name: 'b', state: 'streaming', sync_state: 'quorum' }];
+    const old = gathered({ a: { status: { replication } }, b: { status: { replication_state: undefined } } });
+    assert.deepEqual(checks(member(viewOf(old, {}), 'b')), ['info synchronous']);
+    assert.equal(member(viewOf(old, {}), 'b').health, 'healthy');
+  });
+
   it('has the leader in the epoch of a standby cluster, where nobody is primary', () => {
     const view = viewOf(gathered({ a: { role: 'standby_leader', listed: 'standby_leader' }, b: {} }), {});
     assert.equal(view.epoch, `${identity}/nobody/a`);
