@@ -1,84 +1,23 @@
 import assert from 'node:assert/strict';
 import { describe, it, type TestContext } from 'node:test';
-import { topologyContract } from '../../../../test/contract/topology.ts';
 import { whyNoPostgres } from '../../../../test/doubles/embedded-postgres.ts';
 import { realPlatform } from '../../../../test/doubles/platform.ts';
+import { topologyOf } from '../../../../test/doubles/streaming-scene.ts';
 import {
   startStreaming,
   type StreamingCluster,
   type StreamingOptions,
   until,
 } from '../../../../test/doubles/streaming-cluster.ts';
-import { type ClusterMember, type ClusterView, memberOf } from '../../../model/cluster.ts';
+import { checks, member, viewWhen } from '../../../../test/doubles/topology-view.ts';
+import { memberOf } from '../../../model/cluster.ts';
 import { chooseMember } from '../../../model/choose-member.ts';
 import { codeOf, messageOf } from '../../../model/errors.ts';
 import { systemClock } from '../../../platform/clock.ts';
-import type { Topology } from '../../../ports/topology.ts';
 import { streaming } from './topology.ts';
 
 const never = new AbortController().signal;
 const rows = "INSERT INTO filler SELECT repeat('x', 1000) FROM generate_series(1, 2000)";
-
-function topologyOf(cluster: StreamingCluster, more: Readonly<Record<string, unknown>> = {}): Topology {
-  const members = [cluster.primary, ...cluster.standbys].map(({ name, socketDirectory, port }) => [
-    name,
-    { host: socketDirectory, port, ...more },
-  ]);
-  return streaming.create(
-    streaming.config.parse({ members: Object.fromEntries(members) }),
-    realPlatform('/nonexistent'),
-    () => Promise.reject(new Error('the test has no secrets')),
-  );
-}
-
-function member(view: ClusterView, name: string): ClusterMember {
-  const found = memberOf(view, name);
-  assert.ok(found !== undefined, `${name} must be in the view`);
-  return found;
-}
-
-function checks(each: Pick<ClusterView, 'findings'> | undefined): readonly string[] {
-  return (each?.findings ?? []).map(({ severity, check }) => `${severity} ${check}`);
-}
-
-async function viewWhen(topology: Topology, what: string, has: (view: ClusterView) => boolean): Promise<ClusterView> {
-  let view = await topology.view(never);
-  await until(what, async () => {
-    view = await topology.view(never);
-    return has(view);
-  });
-  return view;
-}
-
-for (const from of ['npm', 'debian'] as const) {
-  topologyContract(`streaming, PostgreSQL of ${from}`, async () => {
-    const why = await whyNoPostgres(from);
-    if (why !== undefined) return { skip: why };
-    const cluster = await startStreaming({ standbys: 2, from });
-    await cluster.primary.ask('CREATE TABLE filler (t text)');
-    return {
-      create: () => topologyOf(cluster),
-      members: ['db1', 'db2', 'db3'],
-      standby: 'db2',
-      kill: async (name) => cluster.member(name).kill(),
-      revive: async (name) => cluster.member(name).start(),
-      async lag(name) {
-        await cluster.member(name).ask('SELECT pg_wal_replay_pause()');
-        await cluster.primary.ask(rows);
-        return {
-          async [Symbol.asyncDispose]() {
-            await cluster.member(name).ask('SELECT pg_wal_replay_resume()');
-          },
-        };
-      },
-      async failOver() {
-        await cluster.primary.kill();
-        await cluster.member('db3').ask('SELECT pg_promote(true, 60)');
-      },
-      dispose: () => cluster[Symbol.asyncDispose](),
-    };
-  });
-}
 
 describe('streaming replication, for real', () => {
   async function start(t: TestContext, options: StreamingOptions): Promise<StreamingCluster | undefined> {
@@ -161,6 +100,13 @@ describe('streaming replication, for real', () => {
     assert.equal(member(view, 'db3').health, 'down');
     assert.deepEqual(member(view, 'db2').transfer, { bytes: 0, ms: 0, caughtUp: true });
     assert.deepEqual(checks(view), ['warning split-brain']);
+    const controller = new AbortController();
+    const asking = topologyOf(cluster).view(controller.signal);
+    await systemClock.sleep(500);
+    controller.abort(new Error('cancelled meanwhile'));
+    const cancelledMs = systemClock.monoMs();
+    await assert.rejects(asking, /cancelled meanwhile/);
+    assert.ok(systemClock.monoMs() - cancelledMs < 3000);
     cluster.member('db3').thaw();
     await viewWhen(topologyOf(cluster), 'it is back', (each) => memberOf(each, 'db3')?.health === 'healthy');
   });
@@ -191,7 +137,7 @@ describe('streaming replication, for real', () => {
     assert.match(before.epoch, /^\d+\/1$/);
     await cluster.primary.halt();
     const gone = await topology.view(never);
-    assert.equal(gone.epoch, before.epoch, 'a primary that is away is no failover');
+    assert.match(gone.epoch, /\/nobody$/, 'there is no term while nobody is primary');
     await cluster.member('db2').ask('SELECT pg_promote(true, 60)');
     const after = await topology.view(never);
     assert.equal(after.epoch, before.epoch.replace(/1$/, '2'));

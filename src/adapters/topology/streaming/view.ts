@@ -32,7 +32,8 @@ export function viewOf(seen: readonly Seen[]): ClusterView {
   return {
     manager,
     name: first.facts.systemIdentifier,
-    epoch: `${first.facts.systemIdentifier}/${timelineOf(primary, answered) ?? 'unknown'}`,
+    // A standby may still tell the timeline before the last one: where nobody is primary there is no term.
+    epoch: `${first.facts.systemIdentifier}/${primary === undefined ? 'nobody' : (primary.facts.timeline ?? 'unknown')}`,
     members: seen.map((each) => memberOf(each, primary)),
     quorum: { kind: 'none', health: 'healthy', said: 'nobody is asked: a person decides' },
     failover:
@@ -86,12 +87,6 @@ function nobody(refused: readonly Refused[]): StillpointError {
   return new StillpointError('cluster-unknown', `no member answers: ${said}`, {
     hint: 'check that the servers run, and host and port in topology.streaming.members',
   });
-}
-
-function timelineOf(primary: Answered | undefined, answered: readonly Answered[]): number | undefined {
-  if (primary !== undefined) return primary.facts.timeline ?? undefined;
-  const known = answered.flatMap(({ facts }) => facts.timeline ?? []);
-  return known.length === 0 ? undefined : Math.max(...known);
 }
 
 /** Only a person makes another one primary, so nobody may take over, whoever it is. */
