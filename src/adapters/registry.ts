@@ -31,6 +31,7 @@ import { reflink } from './snapshot/reflink/provider.ts';
 import { vss } from './snapshot/vss/provider.ts';
 import { zfs } from './snapshot/zfs/provider.ts';
 import { clusterpro } from './topology/clusterpro/topology.ts';
+import { patroni } from './topology/patroni/topology.ts';
 import { streaming } from './topology/streaming/topology.ts';
 import { localStore } from './store/local/store.ts';
 
@@ -158,6 +159,10 @@ export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
   snapshotProvider(copy),
 ];
 
-export const topologies: readonly RegisteredTopology[] = [topology(streaming), topology(clusterpro(ssh))];
+export const topologies: readonly RegisteredTopology[] = [
+  topology(patroni),
+  topology(streaming),
+  topology(clusterpro(ssh)),
+];
 
 export const stores: readonly RegisteredStore[] = [store(localStore, (directory) => [directory])];
