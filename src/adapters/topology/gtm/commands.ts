@@ -14,9 +14,9 @@ export function environmentOf(place: MemberPlace): Readonly<Record<string, strin
   };
 }
 
-/** Owner of the instance file, behind that of the process that asks. */
-export function owners({ replicationInstance }: MemberPlace): Argv {
-  return ['stat', '-L', '-c', '%u:%g', '--', '/proc/self', replicationInstance];
+/** Owner of a file, behind that of the process that asks. */
+export function owners(file: string): Argv {
+  return ['stat', '-L', '-c', '%u:%g', '--', '/proc/self', file];
 }
 
 function replicate({ distribution }: MemberPlace, ...args: readonly string[]): Argv {
@@ -24,8 +24,8 @@ function replicate({ distribution }: MemberPlace, ...args: readonly string[]): A
 }
 
 /** Reads the file only, so it also tells of an instance that is down. */
-export function showInstance(place: MemberPlace): Argv {
-  return replicate(place, '-editinstance', '-show', place.replicationInstance);
+export function showInstance(place: MemberPlace, file = place.replicationInstance): Argv {
+  return replicate(place, '-editinstance', '-show', file);
 }
 
 /** One look at the shared memory of the instance: its newest update, and every source server with its state. */

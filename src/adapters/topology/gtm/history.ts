@@ -11,41 +11,36 @@ export function termOf({ file: { history, group } }: Facts): string {
   return `${first === undefined ? 'none' : `${first.primary}.${first.start}`}@${group ?? 'nobody'}`;
 }
 
-/** Whose newest record was made last. Records are copied with their times, so clocks matter only between two primaries. */
+/** Whose newest record was made last, and then who knows the most. Clocks matter only between two primaries: records are copied as they are. */
 export function newest(all: readonly Facts[]): Facts | undefined {
-  const rank = ({ file }: Facts): string => file.history.at(-1)?.created ?? '';
-  return all.toSorted((one, other) => compare(rank(other), rank(one)) || compare(termOf(one), termOf(other)))[0];
+  const made = ({ file }: Facts): string => file.history.at(-1)?.created ?? '';
+  const since = ({ file }: Facts): bigint => file.history[0]?.start ?? 0n;
+  return all.toSorted((one, other) => compare(made(other), made(one)) || compare(since(one), since(other)))[0];
 }
 
-function compare(one: string, other: string): number {
+function compare<T extends string | bigint>(one: T, other: T): number {
   return one < other ? -1 : one > other ? 1 : 0;
 }
 
 /**
  * The first update that a replica may have from another history than the primary's; undefined when there is none. `next` is the number
- * of the replica's next update, from before its history was read.
+ * of the replica's next update, from before its history was read. An instance that was made from a copy knows no older history.
  */
 export function partsAt(
   primary: readonly HistoryRecord[],
   replica: readonly HistoryRecord[],
   next: bigint,
 ): bigint | undefined {
-  const count = Math.max(primary.length, replica.length);
-  for (let index = 0; index < count; index += 1) {
-    const [one, other] = [primary[index], replica[index]];
-    if (one !== undefined && other !== undefined && isSame(one, other)) continue;
-    const starts = [one, other].flatMap((record) => (record === undefined ? [] : [record.start]));
-    const from = starts.reduce((least, start) => (start < least ? start : least));
-    return next > from ? from : undefined;
-  }
-  return undefined;
+  const [one, other] = [primary[0], replica[0]];
+  if (one === undefined || other === undefined) return undefined;
+  const known = one.start > other.start ? one.start : other.start;
+  return [known, ...[...primary, ...replica].map(({ start }) => start).toSorted(compare)].find(
+    (start) => start >= known && start < next && madeBy(primary, start) !== madeBy(replica, start),
+  );
 }
 
-function isSame(one: HistoryRecord, other: HistoryRecord): boolean {
-  return (
-    one.primary === other.primary &&
-    one.start === other.start &&
-    one.created === other.created &&
-    one.creator === other.creator
-  );
+/** Which start of which root primary made an update. */
+function madeBy(history: readonly HistoryRecord[], update: bigint): string {
+  const record = history.findLast(({ start }) => start <= update);
+  return JSON.stringify([record?.primary, record?.created, record?.creator]);
 }

@@ -191,8 +191,8 @@ describe('servers', () => {
 
 it('reads replication of regions', () => {
   assert.deepEqual(parseRegions(transcript('repl-dse-was-on')), [
-    { region: 'DEFAULT', replication: 'ON' },
-    { region: 'SECOND', replication: 'WAS_ON' },
+    { region: 'DEFAULT', replication: 'ON', next: 6n },
+    { region: 'SECOND', replication: 'WAS_ON', next: 20_007n },
   ]);
   const free = parseRegions(transcript('dse-all-free'));
   assert.ok(free?.length === 2 && free.every(({ replication }) => replication === 'OFF'));
@@ -201,6 +201,7 @@ it('reads replication of regions', () => {
     'Replication State   ODD',
   );
   assert.ok(parseRegions(odd)?.every(({ replication }) => replication === 'unknown'));
+  assert.equal(parseRegions(transcript('repl-dse-was-on').replaceAll(/Region Seqno.*/g, ''))?.[0]?.next, 0n);
   const one = transcript('repl-dse-was-on').replace(
     /^File.*$/m,
     '%GTM-E-REQROLLBACK, Error accessing database /srv/gtm/a/a.dat',

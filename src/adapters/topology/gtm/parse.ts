@@ -146,6 +146,8 @@ export interface RegionReplication {
   readonly region: string;
   /** `ON`, `OFF`, or `WAS_ON`: journaling broke, and updates since then are lost for the others. `unknown`: none of them. */
   readonly replication: 'ON' | 'OFF' | 'WAS_ON' | 'unknown';
+  /** Number of the first update that is not in it. */
+  readonly next: bigint;
 }
 
 /** `dse all -dump`, as far as replication is in it. Undefined: not all regions could be opened. */
@@ -154,9 +156,9 @@ export function parseRegions(text: string): readonly RegionReplication[] | undef
     const region = /^Region {3,}(\S+)/m.exec(part)?.[1];
     if (region === undefined) return [];
     const state = /Replication State +(\[WAS_ON\] OFF|ON|OFF)\b/.exec(part)?.[1];
-    return [
-      { region, replication: state === 'ON' || state === 'OFF' ? state : state === undefined ? 'unknown' : 'WAS_ON' },
-    ];
+    const next = BigInt(/Region Seqno +(0x[0-9A-F]+)/.exec(part)?.[1] ?? 0);
+    if (state === undefined) return [{ region, replication: 'unknown', next }];
+    return [{ region, replication: state === 'ON' || state === 'OFF' ? state : 'WAS_ON', next }];
   });
   return found.length === 0 || /%[A-Z]+-[EF]-/.test(text) ? undefined : found;
 }

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
+import { gtmTopologyOf, serverOf } from '../../../../test/doubles/gtm-cluster.ts';
 import { type GtmInstance, type GtmPair, openGtmPair } from '../../../../test/doubles/gtm-pair.ts';
 import { type GtmOptions, whyNoGtm } from '../../../../test/doubles/gtm.ts';
 import { testPlatform } from '../../../../test/doubles/postgres-subject.ts';
@@ -10,9 +10,7 @@ import { smallDisk } from '../../../../test/doubles/small-disk.ts';
 import { z } from 'zod';
 import { changeBetween, type ClusterMember, type ClusterView, memberOf, observe } from '../../../model/cluster.ts';
 import type { Command, CommandResult } from '../../../platform/exec.ts';
-import { processesMarked } from '../../../platform/process.ts';
 import type { ReachModule } from '../../../ports/module.ts';
-import type { Topology } from '../../../ports/topology.ts';
 import { gtmReplication } from './topology.ts';
 
 const limits = { limitMs: 60_000 };
@@ -20,17 +18,6 @@ const never = new AbortController().signal;
 const { clock } = testPlatform;
 /** How long a pair may take to be as it was, however slow the machine is. */
 const settleMs = 60_000;
-
-function topologyOf({ a, b }: GtmPair): Topology {
-  const placeOf = ({ gtm: { place } }: GtmInstance): unknown => ({
-    distribution: place.distribution,
-    globalDirectory: place.globalDirectory,
-    replicationInstance: place.replicationInstance,
-    environment: place.variables,
-  });
-  const module = gtmReplication();
-  return module.create(module.config.parse({ members: { A: placeOf(a), B: placeOf(b) } }), testPlatform);
-}
 
 async function pairOf(t: TestContext, options: Partial<GtmOptions> = {}): Promise<GtmPair> {
   const pair = await openGtmPair({ regions: 2, ...options });
@@ -49,7 +36,7 @@ async function connected(t: TestContext, options: Partial<GtmOptions> = {}): Pro
 async function viewWhen(pair: GtmPair, what: string, has: (view: ClusterView) => boolean): Promise<ClusterView> {
   const untilMs = clock.monoMs() + settleMs;
   for (;;) {
-    const seen = await topologyOf(pair).view(never);
+    const seen = await gtmTopologyOf(pair).view(never);
     if (has(seen)) return seen;
     if (clock.monoMs() > untilMs) throw new Error(`not seen: ${what}: ${JSON.stringify(seen, undefined, 1)}`);
     await clock.sleep(100);
@@ -77,14 +64,6 @@ function said(member_: ClusterMember): string {
   return member_.findings.map(({ severity, check, said: words }) => `${severity} ${check}: ${words}`).join('\n');
 }
 
-function serverOf(db: GtmInstance, which: RegExp): number {
-  const found = processesMarked('SPDB', db.directory).filter(({ pid }) =>
-    which.test(readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')),
-  );
-  assert.equal(found.length, 1);
-  return found[0]?.pid ?? 0;
-}
-
 async function mupip({ gtm }: GtmInstance, ...args: readonly string[]): Promise<string> {
   return (await gtm.mupip(args, limits)).text;
 }
@@ -105,7 +84,7 @@ describe('the topology of a pair of GT.M instances', { skip: whyNoGtm() ?? false
     assert.match(a.reported, /^updates enabled, posted 3; source server for B ACTIVE SENDING_JNLRECS/);
     assert.deepEqual([b.role, b.health, b.findings], ['replica', 'healthy', []]);
     assert.match(b.reported, /^updates disabled, received 3, processed 3; source server for A PASSIVE$/);
-    const second = await topologyOf(pair).view(never);
+    const second = await gtmTopologyOf(pair).view(never);
     assert.equal(changeBetween(observe(first, 'B'), observe(second, 'B')), undefined);
     assert.equal(await pair.a.posted(), 3n);
   });
@@ -151,7 +130,7 @@ describe('the topology of a pair of GT.M instances', { skip: whyNoGtm() ?? false
     );
     assert.equal(seen.epoch, epoch);
     await pair.b.stopReceiver().catch(() => undefined);
-    assert.match(said(member(await topologyOf(pair).view(never), 'B')), /no receiver server was started/);
+    assert.match(said(member(await gtmTopologyOf(pair).view(never), 'B')), /no receiver server was started/);
     await pair.b.startReceiver();
     assert.equal((await well(pair)).epoch, epoch);
   });
@@ -162,7 +141,7 @@ describe('the topology of a pair of GT.M instances', { skip: whyNoGtm() ?? false
     const load = await pair.a.load(1, 100);
     try {
       await pair.a.killSource();
-      const seen = await topologyOf(pair).view(never);
+      const seen = await gtmTopologyOf(pair).view(never);
       assert.deepEqual([member(seen, 'A').role, member(seen, 'A').health], ['primary', 'trouble']);
       assert.match(said(member(seen, 'A')), /error servers: the source server for B \(\d+\) is gone/);
       assert.deepEqual([member(seen, 'B').role, member(seen, 'B').health], ['replica', 'trouble']);
@@ -171,7 +150,7 @@ describe('the topology of a pair of GT.M instances', { skip: whyNoGtm() ?? false
       await load.stop();
     }
     // Nobody has it open any more, although its memory still answers.
-    const dead = member(await topologyOf(pair).view(never), 'A');
+    const dead = member(await gtmTopologyOf(pair).view(never), 'A');
     assert.deepEqual([dead.role, dead.health], ['primary', 'down']);
     await pair.a.stopSource().catch(() => undefined);
     await mupip(pair.a, 'rundown', '-region', '*');
@@ -202,7 +181,7 @@ describe('the topology of a pair of GT.M instances', { skip: whyNoGtm() ?? false
     const pair = await connected(t);
     const before = await well(pair);
     await pair.a.stopSource();
-    const down = await topologyOf(pair).view(never);
+    const down = await gtmTopologyOf(pair).view(never);
     assert.deepEqual(
       [member(down, 'A').role, member(down, 'A').health, said(member(down, 'A'))],
       ['primary', 'down', ''],
@@ -232,14 +211,14 @@ describe('the topology of a pair of GT.M instances', { skip: whyNoGtm() ?? false
     await pair.b.stopReceiver();
     await pair.a.update(4);
     await pair.a.crash();
-    const crashed = await topologyOf(pair).view(never);
+    const crashed = await gtmTopologyOf(pair).view(never);
     assert.deepEqual([member(crashed, 'A').role, member(crashed, 'A').health], ['primary', 'down']);
     assert.match(said(member(crashed, 'A')), /^error rollback: it was not closed down in order/);
     assert.equal(crashed.epoch, before.epoch);
 
     await pair.b.startSource();
     await pair.b.update(2);
-    const failed = await topologyOf(pair).view(never);
+    const failed = await gtmTopologyOf(pair).view(never);
     assert.deepEqual([member(failed, 'A').role, member(failed, 'A').health], ['unknown', 'down']);
     assert.match(said(member(failed, 'A')), /-fetchresync/);
     assert.deepEqual([member(failed, 'B').role, member(failed, 'B').health], ['primary', 'healthy']);
@@ -263,7 +242,7 @@ describe('the topology of a pair of GT.M instances', { skip: whyNoGtm() ?? false
     await well(pair);
     await pair.b.stopReceiver();
     await pair.b.startSource();
-    const seen = await topologyOf(pair).view(never);
+    const seen = await gtmTopologyOf(pair).view(never);
     assert.deepEqual(
       seen.members.map(({ role }) => role),
       ['unknown', 'unknown'],
@@ -279,7 +258,7 @@ describe('the topology of a pair of GT.M instances', { skip: whyNoGtm() ?? false
     const pair = await connected(t);
     await well(pair);
     await mupip(pair.a, 'replicate', '-source', '-freeze=on', '-comment=maintenance');
-    const seen = member(await topologyOf(pair).view(never), 'A');
+    const seen = member(await gtmTopologyOf(pair).view(never), 'A');
     assert.equal(seen.health, 'trouble');
     assert.match(said(seen), /^error instance-freeze: an instance freeze is on \(maintenance\)/);
     await mupip(pair.a, 'replicate', '-source', '-freeze=off');
@@ -306,7 +285,7 @@ describe('the topology of a pair of GT.M instances', { skip: whyNoGtm() ?? false
     await pair.a.update(1, 'b');
     await writeFile(join(disk.directory, 'rest'), Buffer.alloc(6 * 1024 * 1024)).catch(() => undefined);
     await pair.a.update(20_000, 'b');
-    const seen = member(await topologyOf(pair).view(never), 'A');
+    const seen = member(await gtmTopologyOf(pair).view(never), 'A');
     assert.equal(seen.health, 'trouble');
     assert.match(said(seen), /^error replication-state: replication of region SECOND was on: its journal broke/);
   });
@@ -316,7 +295,7 @@ describe('the topology of a pair of GT.M instances', { skip: whyNoGtm() ?? false
     const { epoch } = await well(pair);
     await mupip(pair.b, 'freeze', '-on', '*');
     await pair.a.update(10);
-    const seen = await topologyOf(pair).view(never);
+    const seen = await gtmTopologyOf(pair).view(never);
     assert.deepEqual([member(seen, 'B').health, member(seen, 'B').apply], ['healthy', { caughtUp: false }]);
     assert.equal(seen.epoch, epoch);
     await mupip(pair.b, 'freeze', '-off', '*');
@@ -326,9 +305,9 @@ describe('the topology of a pair of GT.M instances', { skip: whyNoGtm() ?? false
   it('ends at once when it is cancelled', async (t) => {
     const pair = await connected(t);
     const reason = new Error('cancelled');
-    await assert.rejects(topologyOf(pair).view(AbortSignal.abort(reason)), reason);
+    await assert.rejects(gtmTopologyOf(pair).view(AbortSignal.abort(reason)), reason);
     const controller = new AbortController();
-    const asking = topologyOf(pair).view(controller.signal);
+    const asking = gtmTopologyOf(pair).view(controller.signal);
     controller.abort(reason);
     await assert.rejects(asking, reason);
   });

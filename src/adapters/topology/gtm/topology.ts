@@ -2,9 +2,10 @@ import type { ClusterView } from '../../../model/cluster.ts';
 import type { Host } from '../../../ports/host.ts';
 import type { Platform, ReachModule, TopologyModule } from '../../../ports/module.ts';
 import type { Topology } from '../../../ports/topology.ts';
-import { Asker, type Facts, NoAnswer, type Refused } from './ask.ts';
+import { Asker, type Facts, type Refused } from './ask.ts';
 import { configWith, type Config, type MemberPlace } from './config.ts';
 import { type Measured, measure } from './lag.ts';
+import { NoAnswer, Programs } from './programs.ts';
 import { isReplica, isRootPrimary } from './servers.ts';
 import { manager, viewOf } from './view.ts';
 
@@ -21,25 +22,28 @@ class GtmReplication implements Topology {
 
   async view(signal: AbortSignal): Promise<ClusterView> {
     signal.throwIfAborted();
-    const askers = this.#members.map(({ name, place, host }) => new Asker(name, place, host, signal));
-    const live = await Promise.all(askers.map((asker) => answerOf(asker, () => asker.live())));
+    const opened = await Promise.all(
+      this.#members.map(({ name, place, host }) =>
+        answerOf(name, async () => {
+          const asker = new Asker(name, await Programs.of(place, host, signal));
+          return { asker, live: await asker.live() };
+        }),
+      ),
+    );
     // Only now the histories: each then tells under whom the updates were made that the memories had shown.
     const seen = await Promise.all(
-      askers.map(async (asker, index): Promise<Facts | Refused> => {
-        const found = live[index];
-        if (found === undefined || 'said' in found)
-          return found ?? { name: asker.name, said: 'no answer', denied: false };
-        const rest = await answerOf(
-          asker,
-          async () => [await asker.file(), await asker.processes(found.value)] as const,
-        );
-        if ('said' in rest) return rest;
-        const [file, processes] = rest.value;
-        return { name: asker.name, live: found.value, file, processes };
+      opened.map(async (each): Promise<Facts | Refused> => {
+        if ('said' in each) return each;
+        const { asker, live } = each;
+        const rest = await answerOf(asker.name, () => Promise.all([asker.file(), asker.processes(live)]));
+        return 'said' in rest ? rest : { name: asker.name, live, file: rest[0], processes: rest[1] };
       }),
     );
     signal.throwIfAborted();
-    const measured = await this.#measure(askers, seen);
+    const measured = await this.#measure(
+      opened.flatMap((each) => ('said' in each ? [] : [each.asker])),
+      seen,
+    );
     signal.throwIfAborted();
     return viewOf(seen, measured);
   }
@@ -51,17 +55,19 @@ class GtmReplication implements Topology {
       askers.map(async (asker): Promise<readonly (readonly [string, Measured])[]> => {
         const facts = seen.find(({ name }) => name === asker.name);
         if (facts === undefined || !isReplica(facts)) return [];
-        const measured = await answerOf(asker, () => measure(asker, facts.live, primary.live, this.#platform.clock));
-        return 'said' in measured ? [] : [[asker.name, measured.value]];
+        const measured = await answerOf(asker.name, () =>
+          measure(asker, facts.live, primary.live, this.#platform.clock),
+        );
+        return 'said' in measured ? [] : [[asker.name, measured]];
       }),
     );
     return new Map(found.flat());
   }
 }
 
-async function answerOf<T>({ name }: Asker, ask: () => Promise<T>): Promise<{ readonly value: T } | Refused> {
+async function answerOf<T extends object>(name: string, ask: () => Promise<T>): Promise<T | Refused> {
   try {
-    return { value: await ask() };
+    return await ask();
   } catch (cause) {
     if (cause instanceof NoAnswer) return { name, said: cause.message, denied: cause.denied };
     throw cause;

@@ -43,7 +43,7 @@ function live(pool: Partial<Pool>, more: Partial<Live> = {}): Live {
   return {
     pool: { posted: 9n, updatesDisabled: false, frozen: undefined, sources: [], ...pool },
     ...{ acknowledged: new Map(), receiver: undefined, received: { last: undefined, answeredMs: 0 } },
-    ...{ regions: [{ region: 'DEFAULT', replication: 'ON' as const }], askedMs: 0, answeredMs: 0 },
+    ...{ regions: [{ region: 'DEFAULT', replication: 'ON' as const, next: 10n }], askedMs: 0, answeredMs: 0 },
     ...more,
   };
 }
@@ -124,7 +124,9 @@ describe('the view of GT.M instances', () => {
   });
 
   it('says which region is not replicated, and when nothing tells', () => {
-    const regions = (['ON', 'OFF', 'WAS_ON', 'unknown'] as const).map((replication) => ({ region: 'R', replication }));
+    const regions = (['ON', 'OFF', 'WAS_ON', 'unknown'] as const).map((replication) => ({
+      ...{ region: 'R', replication, next: 10n },
+    }));
     const member = memberOf(viewOf([facts('A', live({}, { regions }))], new Map()), 'A');
     assert.deepEqual([member?.health, member?.findings.length], ['trouble', 3]);
     assert.deepEqual(checksOf([facts('A', live({}, { regions: undefined }))], 'A'), ['error replication-state']);
@@ -166,6 +168,11 @@ describe('histories', () => {
     assert.equal(partsAt([a1], [a1, b7], 7n), undefined, 'a term in which nothing was updated');
     assert.equal(partsAt([a1], [a1, b7], 8n), 7n);
     assert.equal(partsAt([a1, b7], [a1, a5], 9n), 5n);
+    // Made from a copy, it knows its history from there on only.
+    assert.equal(partsAt([a1, b7], [{ ...a1, start: 4n }, b7], 20n), undefined);
+    assert.equal(partsAt([a1, b7], [{ ...a1, start: 4n }], 9n), 7n);
+    assert.equal(partsAt([{ ...a1, start: 4n }, b7], [a1, b7], 20n), undefined);
+    assert.equal(partsAt([a1], [], 20n), undefined);
     // A start without an update since is written over by the next one.
     assert.equal(partsAt([a1, record('A', 5, 'later')], [a1, a5], 5n), undefined);
   });
