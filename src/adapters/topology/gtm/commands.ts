@@ -54,3 +54,60 @@ export function showRegions({ distribution }: MemberPlace): Argv {
 export function showProcesses(pids: readonly number[]): Argv {
   return ['cat', '/proc/sysvipc/shm', ...pids.map((pid) => `/proc/${pid}/stat`)];
 }
+
+export function exists(file: string): Argv {
+  return ['stat', '-c', 'exists', '--', file];
+}
+
+export function removeFile(file: string): Argv {
+  return ['rm', '-f', '--', file];
+}
+
+/** With the journal in one command: a new chain of journals begins there, which is the only one that the new instance has. */
+export function replicationOn({ distribution }: MemberPlace): Argv {
+  return [join(distribution, 'mupip'), 'set', '-region', '*', '-replication=on', '-journal=enable,on,before'];
+}
+
+export function replicationOff({ distribution }: MemberPlace): Argv {
+  return [join(distribution, 'mupip'), 'set', '-region', '*', '-replication=off'];
+}
+
+/** A copy of the instance file of an instance that runs, as if it had been closed down in order. */
+export function copyInstance({ distribution }: MemberPlace, to: string): Argv {
+  return [join(distribution, 'mupip'), 'backup', `-replinstance=${to}`];
+}
+
+export function createInstance(place: MemberPlace, name: string): Argv {
+  return replicate(place, '-instance_create', '-noreplace', `-name=${name}`);
+}
+
+const bufferBytes = 64 * 1024 * 1024;
+
+/** Makes the pool, in which users may not update. Nobody is sent anything. */
+export function startPassive(place: MemberPlace, primary: string, log: string): Argv {
+  const pool = ['-updnotok', `-buffsize=${bufferBytes}`, `-log=${log}`];
+  return replicate(place, '-source', '-start', '-passive', `-instsecondary=${primary}`, ...pool);
+}
+
+/** `history`: an instance file that knows whose update was the last one in the database. */
+export function startReceiver(place: MemberPlace, port: number, log: string, history: string): Argv {
+  const from = [`-updateresync=${history}`, '-initialize'];
+  return replicate(
+    place,
+    '-receiver',
+    '-start',
+    `-listenport=${port}`,
+    `-buffsize=${bufferBytes}`,
+    `-log=${log}`,
+    ...from,
+  );
+}
+
+export function shutdown(place: MemberPlace, server: '-receiver' | '-source'): Argv {
+  return replicate(place, server, '-shutdown', '-timeout=0');
+}
+
+/** What the primary is told, by whoever decides that it sends to the new one too. */
+export function startActive(place: MemberPlace, secondary: string, address: string, log: string): Argv {
+  return replicate(place, '-source', '-start', `-instsecondary=${secondary}`, `-secondary=${address}`, `-log=${log}`);
+}

@@ -14,6 +14,7 @@ export function findingsOf(seen: Seen, all: readonly Seen[]): readonly Finding[]
   }
   return [
     ...serverTroubles(seen).map((said) => error('servers', said)),
+    ...(sendsToNobody(seen, all) ? [error('servers', 'no source server was started')] : []),
     ...freezeOf(seen),
     ...regionsOf(seen),
     ...(isReplica(seen) ? ofReplica(seen, all) : []),
@@ -27,6 +28,10 @@ function error(check: string, said: string): Finding {
 
 function warning(check: string, said: string): Finding {
   return { severity: 'warning', check, said };
+}
+
+function sendsToNobody(seen: Running, all: readonly Seen[]): boolean {
+  return isRootPrimary(seen) && all.length > 1 && seen.live.pool.sources.every(({ pid }) => pid === 0);
 }
 
 function freezeOf({ live: { pool } }: Running): readonly Finding[] {

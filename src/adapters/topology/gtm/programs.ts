@@ -4,7 +4,7 @@ import { environmentOf, owners, type Argv } from './commands.ts';
 import type { MemberPlace } from './config.ts';
 import { complaintOf, type Owner, parseOwners } from './parse.ts';
 
-/** For one program. A view waits for five of them after one another at most. */
+/** For one program. A member that misses it once is not asked further, so that a view does not wait for it again and again. */
 const defaultMs = 4000;
 
 /** `startedMs`, `endedMs`: monotonic. `exitedWell` is necessary and never enough: exit codes collide, and 0 is no proof. */
@@ -53,10 +53,10 @@ export class Programs {
   }
 
   /** Throws NoAnswer where there is nothing to read: the program could not be started, or did not end within its limit. */
-  async run(argv: Argv, timeoutMs = defaultMs, signal = this.#signal): Promise<Said> {
+  async run(argv: Argv, timeoutMs = defaultMs): Promise<Said> {
     try {
       const env = environmentOf(this.place);
-      const result = await this.#host.exec.run({ argv, env, ...this.#as, timeoutMs, signal });
+      const result = await this.#host.exec.run({ argv, env, ...this.#as, timeoutMs, signal: this.#signal });
       const { stdout, stderr, startedMs, endedMs, exitCode } = result;
       const program = argv.slice(0, 4).join(' ');
       if (result.timedOut) throw new NoAnswer(`${program} did not end within ${timeoutMs} ms`, false);

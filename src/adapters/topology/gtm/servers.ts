@@ -75,7 +75,7 @@ export function linkTo(instance: string, all: readonly Seen[]): Link | undefined
     .filter(isRunning)
     .flatMap((by) =>
       by.live.pool.sources
-        .filter(({ secondary, mode }) => secondary === instance && mode.startsWith('ACTIVE'))
+        .filter(({ secondary, pid, mode }) => secondary === instance && pid !== 0 && mode.startsWith('ACTIVE'))
         .map((source) => ({ by, source, up: connected.has(source.state) && lifeOf(by, source.pid) === 'alive' })),
     );
   return links.find(({ up }) => up) ?? links[0];

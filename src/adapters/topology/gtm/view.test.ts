@@ -80,7 +80,9 @@ describe('the view of GT.M instances', () => {
   });
 
   it('calls a replica in trouble that nobody sends to, and one of another database', () => {
-    assert.deepEqual(checksOf([facts('A', live({})), facts('B', replica)], 'B'), ['error link']);
+    const alone = [facts('A', live({ sources: [source('B', 'ACTIVE', 'START', 0)] })), facts('B', replica)];
+    assert.deepEqual(checksOf(alone, 'A'), ['error servers']);
+    assert.deepEqual(checksOf(alone, 'B'), ['error link']);
     const stranger = [facts('A', primary), facts('B', replica, { group: 'X.1.1' })];
     assert.deepEqual(checksOf(stranger, 'B'), ['error rollback']);
     assert.deepEqual(memberOf(viewOf(stranger, caughtUp), 'B')?.apply, { caughtUp: false });
