@@ -185,7 +185,7 @@ async function endServers(db: GtmInstance): Promise<void> {
   await removeShared([...shared, ...(await sharedOf(db))]);
 }
 
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = createServer();
   const { promise, resolve, reject } = Promise.withResolvers<void>();
   server.once('error', reject);
