@@ -31,6 +31,7 @@ import { reflink } from './snapshot/reflink/provider.ts';
 import { vss } from './snapshot/vss/provider.ts';
 import { zfs } from './snapshot/zfs/provider.ts';
 import { clusterpro } from './topology/clusterpro/topology.ts';
+import { gtmReplication } from './topology/gtm/topology.ts';
 import { patroni } from './topology/patroni/topology.ts';
 import { streaming } from './topology/streaming/topology.ts';
 import { localStore } from './store/local/store.ts';
@@ -162,6 +163,7 @@ export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
 export const topologies: readonly RegisteredTopology[] = [
   topology(patroni),
   topology(streaming),
+  topology(gtmReplication([docker, kubernetes, ssh])),
   topology(clusterpro(ssh)),
 ];
 

@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type Answer, wentWell } from '../../src/adapters/application/gtm/engine.ts';
 import { parseReceived } from '../../src/adapters/application/gtm/parse-journal.ts';
 import { processesMarked } from '../../src/platform/process.ts';
 import { systemExec } from '../../src/platform/exec.ts';
 import { killExactly, type ProcessIdentity } from '../../src/platform/process.ts';
+import { freePort } from './free-ports.ts';
 import { type GtmDatabase, type GtmOptions, openGtm } from './gtm.ts';
 import { testPlatform } from './postgres-subject.ts';
 
@@ -183,16 +183,4 @@ async function endServers(db: GtmInstance): Promise<void> {
   await db.gtm.mupip(['freeze', '-off', '-override', '*'], limits);
   await db.gtm.mupip(['rundown', '-region', '*'], limits);
   await removeShared([...shared, ...(await sharedOf(db))]);
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer();
-  const { promise, resolve, reject } = Promise.withResolvers<void>();
-  server.once('error', reject);
-  server.listen(0, '127.0.0.1', resolve);
-  await promise;
-  const address = server.address();
-  server.close();
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }

@@ -5,7 +5,8 @@ import pg from 'pg';
 import { systemExec } from '../../../src/platform/exec.ts';
 import { killExactly, processesIn } from '../../../src/platform/process.ts';
 import { until } from '../streaming-cluster.ts';
-import { freePorts, rest } from './rest.ts';
+import { freePorts } from '../free-ports.ts';
+import { rest } from './rest.ts';
 import { etcdCommand, type Machine, type PatroniOptions, postgresBin, settingsOf } from './settings.ts';
 
 export { rest } from './rest.ts';

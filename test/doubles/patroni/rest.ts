@@ -1,7 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { request } from 'node:http';
 import { request as tlsRequest } from 'node:https';
-import { createServer, type AddressInfo } from 'node:net';
 
 /** Of a client that shows who it is. */
 export interface TlsPair {
@@ -40,19 +39,4 @@ function jsonOf(text: string): unknown {
   } catch {
     return text;
   }
-}
-
-export async function freePorts(count: number): Promise<readonly number[]> {
-  const servers = await Promise.all(
-    Array.from(
-      { length: count },
-      async () =>
-        new Promise<ReturnType<typeof createServer>>((resolve) => {
-          const server = createServer().listen(0, '127.0.0.1', () => resolve(server));
-        }),
-    ),
-  );
-  const ports = servers.map((server) => (server.address() as AddressInfo).port);
-  await Promise.all(servers.map(async (server) => new Promise((resolve) => server.close(resolve))));
-  return ports;
 }
