@@ -146,6 +146,19 @@ describe('a cluster under Patroni, for real', () => {
     );
   });
 
+  test('ends a pause whose change came true only after its sender was dead', async (running) => {
+    const token = await tokenFor(topologyOf(running), 'killed');
+    // Another instance knows nothing of what the dead one had sent.
+    const letting = topologyOf(running).letGo?.(token);
+    await systemClock.sleep(2000);
+    const late = { pause: true, stillpoint_hold_off: token.identity };
+    assert.equal((await rest(`${running.member('db2').rest}/config`, 'PATCH', late)).status, 200);
+    await letting;
+    assert.equal((await topologyOf(running).view(never)).failover.heldOff, false);
+    const { body } = await rest(`${running.member('db2').rest}/config`, 'PATCH', { nothing: null });
+    assert.equal((body as { pause?: unknown }).pause, undefined);
+  });
+
   test('keeps the primary although it is silent for longer than its key lives', async (running) => {
     const topology = topologyOf(running);
     // A lead of etcd that moves is no matter of this test.

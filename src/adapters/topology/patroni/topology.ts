@@ -12,6 +12,8 @@ class PatroniTopology implements Topology {
   readonly #config: Config;
   readonly #platform: Platform;
   readonly #secret: SecretReader;
+  /** Identities of tokens that this instance tried to hold, and whether a change of theirs may still come true. */
+  readonly #inDoubt = new Map<string, boolean>();
 
   constructor(settings: Config, platform: Platform, secret: SecretReader) {
     this.#config = settings;
@@ -30,13 +32,15 @@ class PatroniTopology implements Topology {
 
   async holdOff(token: HoldOffToken, signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
+    if (!this.#inDoubt.has(token.identity)) this.#inDoubt.set(token.identity, false);
     const pause = await Pause.open(this.#config, this.#platform.clock, this.#secret);
-    await pause.hold(token, signal);
+    await pause.hold(token, signal, (inDoubt) => this.#inDoubt.set(token.identity, inDoubt));
   }
 
   async letGo(token: HoldOffToken): Promise<void> {
     const pause = await Pause.open(this.#config, this.#platform.clock, this.#secret);
-    await pause.letGo(token);
+    await pause.letGo(token, this.#inDoubt.get(token.identity) === false);
+    this.#inDoubt.set(token.identity, false);
   }
 }
 
