@@ -49,11 +49,15 @@ export function text(row: Row | undefined, key: string): string {
   return typeof value === 'number' || typeof value === 'bigint' || typeof value === 'boolean' ? String(value) : '';
 }
 
-/** Role and epoch. The timeline is that of the WAL that is written now; the control file only knows the last checkpoint's. */
+/**
+ * Role and epoch. The timeline is that of the WAL that is written now, on a standby the newest that is received or replayed; the control
+ * file only knows the last checkpoint's.
+ */
 export const observeSql = `
   SELECT pg_is_in_recovery() AS in_recovery,
     (SELECT system_identifier FROM pg_control_system())::text AS system_identifier,
-    CASE WHEN pg_is_in_recovery() THEN (SELECT timeline_id FROM pg_control_checkpoint())::text
+    CASE WHEN pg_is_in_recovery() THEN greatest((SELECT received_tli FROM pg_stat_wal_receiver),
+        (SELECT min_recovery_end_timeline FROM pg_control_recovery()), (SELECT timeline_id FROM pg_control_checkpoint()))::text
       ELSE ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int::text END AS timeline,
     current_setting('cluster_name') AS cluster_name,
     current_setting('port') AS port`;
