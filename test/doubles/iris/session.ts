@@ -54,10 +54,25 @@ export function session(
   const kind = kindOf(call.command);
   const injected = faults.exits?.find((one) => one.call === kind);
   if (injected?.acts === false) return injected.code;
-  const code = perform(gtm, store, instance, call, kind, faults, write);
+  if (faults.sessionSays !== undefined) {
+    write(faults.sessionSays);
+    return 0;
+  }
+  const code = perform(gtm, store, instance, call, kind, faults, until(faults.sessionEndsBefore, write));
   const final = injected?.code ?? code;
   noteCall(store, instance.name, call.command ?? 'session', final);
   return final;
+}
+
+/** Ends the process where the text comes, as a lost connection would. */
+function until(text: string | undefined, write: (text: string) => void): (text: string) => void {
+  if (text === undefined) return write;
+  return (said) => {
+    const at = said.indexOf(text);
+    if (at === -1) return write(said);
+    write(said.slice(0, at));
+    process.exit(0);
+  };
 }
 
 function perform(

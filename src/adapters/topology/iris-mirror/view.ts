@@ -97,7 +97,7 @@ function quorumOf(asked: readonly Asked[]): Quorum {
   const answers = answeredFailover(asked).flatMap(({ values }) => values.get('ready') ?? []);
   const isReady =
     answers.some((answer) => answer.startsWith('1^')) && !answers.some((answer) => !answer.startsWith('1^'));
-  const where = address === undefined ? 'whether there is an arbiter is not known' : `arbiter ${address}`;
+  const where = address === undefined ? 'whether there is an arbiter is not known' : `arbiter at ${address}`;
   if (isReady && address !== undefined)
     return { kind: 'arbiter', health: 'healthy', said: `${where}, arbiter controlled` };
   const why = answers.map((answer) => answer.slice(answer.indexOf('^') + 1)).find((each) => each !== '');
