@@ -39,6 +39,8 @@ export interface MirrorMember {
   missing: string[];
   /** Of AsyncDejournalStatus. */
   dejournal: string;
+  /** It was an active backup when the primary went, and was not allowed to take over. */
+  orphaned: boolean;
   /** The no-failover flag: who alone may be primary. Each member keeps it in its own configuration. */
   definedPrimary: string;
 }
@@ -92,6 +94,7 @@ export function newMirrorSet(options: MirrorOptions): MirrorSet {
       databases: [{ name: 'APP', status: undefined }],
       missing: [],
       dejournal: 'running',
+      orphaned: false,
       definedPrimary: '',
     })),
   };
@@ -169,13 +172,19 @@ function settle(set: MirrorSet, runs: (member: MirrorMember) => boolean): Mirror
   }
   let primary = set.members.find(({ state }) => state === 'PRIMARY');
   let taker: MirrorMember | undefined;
-  if (primary === undefined && lost.length > 0) {
+  if (lost.length > 0)
+    for (const member of set.members)
+      if (member.state === 'BACKUP' && member.status === 'Active') {
+        member.state = 'WAITING';
+        member.orphaned = true;
+      }
+  if (primary === undefined) {
     // Held off where the flag names somebody else.
     taker = set.members.find(
-      ({ state, status, member, definedPrimary }) =>
-        state === 'BACKUP' && status === 'Active' && (definedPrimary === '' || definedPrimary === member),
+      ({ orphaned, state, member, definedPrimary }) =>
+        orphaned && state !== 'DOWN' && (definedPrimary === '' || definedPrimary === member),
     );
-    if (taker !== undefined) taker.state = 'PRIMARY';
+    if (taker !== undefined) Object.assign(taker, { state: 'PRIMARY', orphaned: false });
     primary = taker;
   }
   for (const member of set.members) {
@@ -191,6 +200,10 @@ function settle(set: MirrorSet, runs: (member: MirrorMember) => boolean): Mirror
       for (const each of set.members) each.definedPrimary = '';
     }
   }
+  if (primary !== undefined)
+    for (const member of set.members)
+      if (member.orphaned)
+        Object.assign(member, { state: member.state === 'DOWN' ? 'DOWN' : 'BACKUP', orphaned: false });
   return taker;
 }
 

@@ -7,7 +7,7 @@ import {
   type MirrorMember,
   type MirrorSet,
 } from './mirror-set.ts';
-import { hang, type Instance, type Mirror, type Store } from './state.ts';
+import { pause, type Instance, type Mirror, type Store } from './state.ts';
 import type { Methods } from './classes.ts';
 import {
   ListValue,
@@ -156,11 +156,11 @@ function setClass(store: Store, name: string, mirror: string): Methods {
       return why === undefined ? new ListValue(['1']) : new ListValue(['0', inLanguage(why, languageOf(set))]);
     },
     SetNoFailover: () => {
-      if (faults().setNoFailover === 'hangs before') hang();
+      while (faults().setNoFailover === 'hangs before') pause(50);
       if (faults().setNoFailover === 'fails') return new StatusValue('Failed to set no failover');
       const primary = now().set.members.find(({ state }) => state === 'PRIMARY')?.member ?? now().me.member;
       const done = flag(false, () => primary);
-      if (faults().setNoFailover === 'hangs after') hang();
+      while (faults().setNoFailover === 'hangs after') pause(50);
       return done;
     },
     ClearNoFailover: ([, alone]) => {

@@ -7,6 +7,8 @@ import { expire } from './freeze.ts';
 import { historyNode, nextIndex } from './history.ts';
 import type { Gtm } from './gtm.ts';
 import { Script, type World } from './objectscript.ts';
+import { join } from 'node:path';
+import { tryLock, type ProcessLock } from '../../../src/platform/process-lock.ts';
 import { hang, pause, type Faults, type Instance, type Store } from './state.ts';
 import { plain } from './texts.ts';
 import { Halt, ScriptError, StatusValue, text, type Method, type Value } from './values.ts';
@@ -64,14 +66,14 @@ export function session(
   return final;
 }
 
-/** Ends the process where the text comes, as a lost connection would. */
+/** Ends the process where the text has come, as a lost connection would. */
 function until(text: string | undefined, write: (text: string) => void): (text: string) => void {
   if (text === undefined) return write;
+  let written = '';
   return (said) => {
-    const at = said.indexOf(text);
-    if (at === -1) return write(said);
-    write(said.slice(0, at));
-    process.exit(0);
+    written += said;
+    if (written.includes(text)) process.exit(0);
+    write(said);
   };
 }
 
@@ -196,6 +198,7 @@ class Terminal implements World {
   readonly #instance: Instance;
   readonly #write: (text: string) => void;
   readonly #context: Context;
+  readonly #locks: ProcessLock[] = [];
 
   constructor(gtm: Gtm, store: Store, instance: Instance, faults: Faults, write: (text: string) => void) {
     this.#gtm = gtm;
@@ -323,6 +326,18 @@ class Terminal implements World {
   killGlobal(reference: string): void {
     const { directory, local } = this.#place(reference);
     this.#execute(directory, `kill ${local}`);
+  }
+
+  /** The kernel drops it with the process, as the engine does at the end of a session. */
+  lock(reference: string, seconds: number): boolean {
+    const file = join(this.#store.root, `lock-${this.#instance.name}-${Buffer.from(reference).toString('hex')}`);
+    for (let waited = 0; ; waited += 20) {
+      const held = tryLock(file);
+      // A lock that nobody refers to any more is dropped by the garbage collector.
+      if (held !== undefined) return this.#locks.push(held) > 0;
+      if (waited >= seconds * 1000) return false;
+      pause(20);
+    }
   }
 
   write(out: string): void {

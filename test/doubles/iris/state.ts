@@ -155,6 +155,7 @@ export interface Faults {
   readonly noHistory?: boolean;
   /** EXTALL and EXTSELCT return this, and restore nothing. */
   readonly restoreSays?: string;
+  /** It hangs until the key is gone, and goes on then whether or not somebody waits. */
   readonly setNoFailover?: 'fails' | 'hangs before' | 'hangs after';
   readonly clearNoFailover?: 'fails';
   /** A session says this instead of anything, and exits 0. */

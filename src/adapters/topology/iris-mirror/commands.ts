@@ -134,35 +134,79 @@ export function viewScript(mirror: string, nonce: string): readonly string[] {
   ];
 }
 
-/** Only what `letGo` must know. */
+/** Whether failover is held off, and by whom. `clock` is the instance's own, in seconds. */
 export function flagScript(mirror: string, nonce: string): readonly string[] {
-  return [say('member', '$SYSTEM.Mirror.IsMember()'), saySettings(mirror, 'spp'), say('end', quoted(nonce)), 'halt'];
-}
-
-/**
- * The mark first, in the same line and only where failover is not held off: whoever finds the mark later knows that the flag was free
- * when we set it.
- */
-export function holdOffScript(mirror: string, mark: string, nonce: string): readonly string[] {
-  const set = [
-    `set ${markGlobal(mirror)}=${quoted(mark)}`,
-    `set spsc=##class(SYS.Mirror).SetNoFailover(${quoted(mirror)})`,
-    say('set', '$system.Status.IsOK(spsc)'),
-    say('said', '$system.Status.GetErrorText(spsc)'),
-  ].join(' ');
   return [
-    `${readSettings(mirror, 'spb')} set spok=$system.Status.IsOK(spsc) set spflag=$get(spb("DefinedPrimary"))`,
-    say('before', 'spflag'),
-    `if (spok=1)&&(spflag="") { ${set} }`,
+    say('member', '$SYSTEM.Mirror.IsMember()'),
+    say('clock', clock),
     saySettings(mirror, 'spp'),
     say('end', quoted(nonce)),
     'halt',
   ];
 }
 
+const clock = '+$horolog*86400+$piece($horolog,",",2)';
+
+/** Which hold was let go last here: a session of it that comes late must do nothing any more. */
+function overGlobal(mirror: string): string {
+  return `^ZSTILLPOINT("over",${quoted(mirror)})`;
+}
+
+/**
+ * Lines under the engine's lock, which ends with the session. A session goes on when its client is killed: without a lock it could set the
+ * flag after it was let go.
+ */
+function locked(mirror: string, nonce: string, lines: readonly string[]): readonly string[] {
+  return [
+    `lock +${markGlobal(mirror)}:5 set spgot=$test ${say('locked', 'spgot')}`,
+    ...lines.map((line) => `if spgot=1 { ${line} }`),
+    saySettings(mirror, 'spp'),
+    say('end', quoted(nonce)),
+    'halt',
+  ];
+}
+
+export interface HoldOffRequest {
+  readonly mirror: string;
+  /** Of the token. */
+  readonly identity: string;
+  readonly mark: string;
+  /** By the clock of the instance, in seconds: a session that gets a login later than that does nothing. */
+  readonly untilS: number;
+}
+
+/**
+ * The mark first, in the same line and only where failover is not held off: whoever finds the mark later knows that the flag was free
+ * when we set it.
+ */
+export function holdOffScript(request: HoldOffRequest, nonce: string): readonly string[] {
+  const { mirror, identity, mark, untilS } = request;
+  const isWanted = `((${clock})<=${untilS})&&($get(${overGlobal(mirror)})'=${quoted(identity)})`;
+  const set = [
+    `set ${markGlobal(mirror)}=${quoted(mark)}`,
+    `set spsc=##class(SYS.Mirror).SetNoFailover(${quoted(mirror)})`,
+    say('set', '$system.Status.IsOK(spsc)'),
+    say('said', '$system.Status.GetErrorText(spsc)'),
+  ].join(' ');
+  return locked(mirror, nonce, [
+    `${readSettings(mirror, 'spb')} set spok=$system.Status.IsOK(spsc) set spflag=$get(spb("DefinedPrimary")) ${say('before', 'spflag')}`,
+    `if (spok=1)&&(spflag="")&&${isWanted} { ${set} }`,
+  ]);
+}
+
 /** A mark at a member that did not set the flag itself, so that it can be cleared there when the other one dies. */
-export function markScript(mirror: string, mark: string, nonce: string): readonly string[] {
-  return [`set ${markGlobal(mirror)}=${quoted(mark)}`, saySettings(mirror, 'spp'), say('end', quoted(nonce)), 'halt'];
+export function markScript({ mirror, identity, mark, untilS }: HoldOffRequest, nonce: string): readonly string[] {
+  const isWanted = `((${clock})<=${untilS})&&($get(${overGlobal(mirror)})'=${quoted(identity)})`;
+  return locked(mirror, nonce, [`if ${isWanted} { set ${markGlobal(mirror)}=${quoted(mark)} }`]);
+}
+
+/** Notes at a failover member that the hold is over, whether or not it came so far, and says what there is of it. */
+export function overScript(mirror: string, identity: string, nonce: string): readonly string[] {
+  const member = '$SYSTEM.Mirror.IsMember()';
+  return [
+    say('member', member),
+    ...locked(mirror, nonce, [`if ${member}=1 { set ${overGlobal(mirror)}=${quoted(identity)} }`]),
+  ];
 }
 
 /**
@@ -172,24 +216,13 @@ export function markScript(mirror: string, mark: string, nonce: string): readonl
 export function letGoScript(mirror: string, mark: string, alone: boolean, nonce: string): readonly string[] {
   const clear = [
     `set spsc=##class(SYS.Mirror).ClearNoFailover(${quoted(mirror)},${alone ? '1' : '0'})`,
-    say('cleared', '$system.Status.IsOK(spsc)'),
     say('said', '$system.Status.GetErrorText(spsc)'),
   ].join(' ');
-  return [
-    `if $get(${markGlobal(mirror)})=${quoted(mark)} { ${clear} }`,
-    saySettings(mirror, 'spp'),
-    say('end', quoted(nonce)),
-    'halt',
-  ];
+  return locked(mirror, nonce, [`if $get(${markGlobal(mirror)})=${quoted(mark)} { ${clear} }`]);
 }
 
 /** Takes the mark away, if it is that one. The flag is left alone. */
 export function unmarkScript(mirror: string, mark: string, nonce: string): readonly string[] {
   const global = markGlobal(mirror);
-  return [
-    `if $get(${global})=${quoted(mark)} { kill ${global} }`,
-    saySettings(mirror, 'spp'),
-    say('end', quoted(nonce)),
-    'halt',
-  ];
+  return locked(mirror, nonce, [`if $get(${global})=${quoted(mark)} { kill ${global} }`]);
 }

@@ -105,17 +105,17 @@ interface Side {
 
 function compared(area: Area, one: Side, other: Side): readonly MirrorDifference[] {
   const names = [...new Set([...one.items.keys(), ...other.items.keys()])].sort();
-  return names.flatMap((item) => {
+  return names.flatMap((item): readonly MirrorDifference[] => {
     const [here, there] = [one.items.get(item), other.items.get(item)];
     if (here === there) return [];
     const common = { area, item, remedy: areas[area] };
     if (here !== undefined && there !== undefined) {
       const said = `${area}: ${item} is ${quote(here)} on ${one.name} and ${quote(there)} on ${other.name}`;
-      return [{ ...common, kind: 'different' as const, said }];
+      return [{ ...common, kind: 'different', said }];
     }
     const [has, lacks] = here === undefined ? [other.name, one.name] : [one.name, other.name];
     const said = `${area}: ${item} is on ${has} and not on ${lacks}`;
-    return [{ ...common, kind: 'missing' as const, member: lacks, said }];
+    return [{ ...common, kind: 'missing', member: lacks, said }];
   });
 }
 

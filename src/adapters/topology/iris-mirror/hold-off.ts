@@ -1,7 +1,15 @@
 import type { ClusterView } from '../../../model/cluster.ts';
 import { StillpointError } from '../../../model/errors.ts';
 import type { HoldOffToken } from '../../../ports/topology.ts';
-import { flagScript, holdOffScript, letGoScript, markScript, unmarkScript } from './commands.ts';
+import {
+  flagScript,
+  type HoldOffRequest,
+  holdOffScript,
+  letGoScript,
+  markScript,
+  overScript,
+  unmarkScript,
+} from './commands.ts';
 import type { Instance } from './instance.ts';
 import { type Answers, parseFlag } from './parse.ts';
 import type { Listed } from './parse-qlist.ts';
@@ -14,8 +22,15 @@ interface Looked {
   readonly flag: string | undefined;
   readonly mark: string;
   readonly isFailover: boolean;
+  /** Its own clock, in seconds. */
+  readonly clockS: number | undefined;
   readonly said: string;
 }
+
+type Script = (nonce: string) => readonly string[];
+
+/** A little longer than a session may take: whoever gets a login later is not waited for any more. */
+const wantedS = 15;
 
 /**
  * The engine's flag has no owner. So a mark of ours (a global in %SYS, which is not mirrored) is set beside it at each failover member that
@@ -55,16 +70,23 @@ export class HoldOff {
       if (flag === undefined) throw unanswered(instance, said);
       if (flag !== '' && !isOf(mark, token)) throw othersFlag(this.#mirror, instance, flag);
     }
+    const requestFor = (instance: Instance): HoldOffRequest => {
+      const clockS = looked.find((each) => each.instance === instance)?.clockS;
+      if (clockS === undefined) throw unanswered(instance, 'it does not tell the time');
+      return { mirror: this.#mirror, identity: token.identity, mark, untilS: clockS + wantedS };
+    };
     const since = looked.find(({ instance }) => instance.name === primary)?.listed?.note ?? '';
     const mark = [token.identity, primary, since].join('|');
-    const set = await setter.session((nonce) => holdOffScript(this.#mirror, mark, nonce), signal);
+    const request = requestFor(setter);
+    const set = await setter.session((nonce) => holdOffScript(request, nonce), signal);
     if (set.answers === undefined) throw unanswered(setter, set.refusal.said);
     this.#prove(setter, set.answers, token, primaryMember);
     await Promise.all(
       failover
         .filter((instance) => instance !== setter)
         .map(async (instance) => {
-          const marked = await instance.session((nonce) => markScript(this.#mirror, mark, nonce), signal);
+          const wanted = requestFor(instance);
+          const marked = await instance.session((nonce) => markScript(wanted, nonce), signal);
           if (marked.answers === undefined) throw unanswered(instance, marked.refusal.said);
           this.#prove(instance, marked.answers, token, primaryMember);
         }),
@@ -76,7 +98,7 @@ export class HoldOff {
     const isOurs = isOf(answers.values.get('mark') ?? '', token);
     if (before !== '' && !isOurs) throw othersFlag(this.#mirror, instance, before);
     if (isOurs && parseFlag(answers) === primaryMember) return;
-    const said = answers.values.get('said') ?? '';
+    const said = busy(answers) ?? answers.values.get('said') ?? '';
     throw new StillpointError(
       'command-failed',
       `${instance.name} does not say that failover of ${this.#mirror} is held off${said === '' ? '' : `: ${said}`}`,
@@ -86,10 +108,11 @@ export class HoldOff {
 
   /** Of this token only. Throws `undo-failed` unless every member that could still hold it off has said that it does not. */
   async end(token: HoldOffToken): Promise<void> {
-    const looked = await Promise.all(this.#instances.map((instance) => this.#look(instance)));
-    // Where the flag was set first: there the other one is told.
+    const over: Script = (nonce) => overScript(this.#mirror, token.identity, nonce);
+    const looked = await Promise.all(this.#instances.map((instance) => this.#look(instance, undefined, over)));
+    // Where the flag was set first: there the other one is told. One that did not answer wholly is reported below.
     const ours = looked
-      .filter(({ mark }) => isOf(mark, token))
+      .filter(({ mark, flag }) => flag !== undefined && isOf(mark, token))
       .sort((one, other) => Number(isAtPrimary(other)) - Number(isAtPrimary(one)));
     const left: string[] = [];
     for (const each of ours) {
@@ -110,13 +133,15 @@ export class HoldOff {
 
   async #clear({ instance, mark }: Looked): Promise<string | undefined> {
     const now = await this.#look(instance);
-    if (now.mark !== mark) return undefined;
     if (now.flag === '') return await this.#unmark(now);
     let said = now.said;
     // `alone` only when the other one cannot be told: it would go on knowing of a hold that is over.
     for (const alone of [false, true]) {
       const result = await instance.session((nonce) => letGoScript(this.#mirror, mark, alone, nonce));
-      said = result.answers?.values.get('said') ?? result.refusal?.said ?? said;
+      said =
+        (result.answers === undefined ? result.refusal.said : busy(result.answers)) ??
+        result.answers?.values.get('said') ??
+        said;
       if (result.answers !== undefined && parseFlag(result.answers) === '') return await this.#unmark(now);
     }
     return said === '' ? 'the flag is still set' : said;
@@ -125,24 +150,38 @@ export class HoldOff {
   async #unmark({ instance, mark }: Looked): Promise<string | undefined> {
     const result = await instance.session((nonce) => unmarkScript(this.#mirror, mark, nonce));
     if (result.answers === undefined) return result.refusal.said;
-    return result.answers.values.get('mark') === mark ? 'our mark cannot be taken away' : undefined;
+    return (
+      busy(result.answers) ?? (result.answers.values.get('mark') === mark ? 'our mark cannot be taken away' : undefined)
+    );
   }
 
-  async #look(instance: Instance, signal?: AbortSignal): Promise<Looked> {
+  async #look(
+    instance: Instance,
+    signal?: AbortSignal,
+    script: Script = (nonce) => flagScript(this.#mirror, nonce),
+  ): Promise<Looked> {
     const [listed, { answers, refusal }] = await Promise.all([
       instance.listed(signal),
-      instance.session((nonce) => flagScript(this.#mirror, nonce), signal),
+      instance.session(script, signal),
     ]);
-    const flag = answers === undefined ? undefined : parseFlag(answers);
+    const isBusy = answers === undefined ? undefined : busy(answers);
+    const flag = answers === undefined || isBusy !== undefined ? undefined : parseFlag(answers);
+    const clock = Number(answers?.values.get('clock') ?? Number.NaN);
     return {
       instance,
       listed,
       flag,
       mark: answers?.values.get('mark') ?? '',
       isFailover: answers?.values.get('member') === '1',
-      said: refusal?.said ?? (flag === undefined ? 'it cannot read the configuration of the mirror' : ''),
+      clockS: Number.isInteger(clock) ? clock : undefined,
+      said: refusal?.said ?? isBusy ?? (flag === undefined ? 'it cannot read the configuration of the mirror' : ''),
     };
   }
+}
+
+/** A session that was not given the lock did nothing. */
+function busy({ values }: Answers): string | undefined {
+  return values.get('locked') === '0' ? 'another session is at work on the no-failover flag' : undefined;
 }
 
 function isOf(mark: string, { identity }: HoldOffToken): boolean {
