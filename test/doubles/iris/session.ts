@@ -67,12 +67,12 @@ export function session(
 }
 
 /** Ends the process where the text has come, as a lost connection would. */
-function until(text: string | undefined, write: (text: string) => void): (text: string) => void {
-  if (text === undefined) return write;
+function until(last: string | undefined, write: (text: string) => void): (text: string) => void {
+  if (last === undefined) return write;
   let written = '';
   return (said) => {
     written += said;
-    if (written.includes(text)) process.exit(0);
+    if (written.includes(last)) process.exit(0);
     write(said);
   };
 }

@@ -65,7 +65,7 @@ export class HoldOff {
       );
     }
     const primaryMember = this.#instances.find(({ name }) => name === primary)?.member ?? primary;
-    const looked = await Promise.all(failover.map((instance) => this.#look(instance, signal)));
+    const looked = await Promise.all(failover.map((instance) => this.#look(instance, undefined, signal)));
     for (const { instance, flag, mark, said } of looked) {
       if (flag === undefined) throw unanswered(instance, said);
       if (flag !== '' && !isOf(mark, token)) throw othersFlag(this.#mirror, instance, flag);
@@ -77,20 +77,31 @@ export class HoldOff {
     };
     const since = looked.find(({ instance }) => instance.name === primary)?.listed?.note ?? '';
     const mark = [token.identity, primary, since].join('|');
-    const request = requestFor(setter);
-    const set = await setter.session((nonce) => holdOffScript(request, nonce), signal);
-    if (set.answers === undefined) throw unanswered(setter, set.refusal.said);
-    this.#prove(setter, set.answers, token, primaryMember);
+    // The others first: if the primary dies right after it has the flag, theirs is the mark by which it can be cleared.
+    const others = failover.filter((instance) => instance !== setter);
+    const requests = others.map((instance) => ({ instance, request: requestFor(instance) }));
     await Promise.all(
-      failover
-        .filter((instance) => instance !== setter)
-        .map(async (instance) => {
-          const wanted = requestFor(instance);
-          const marked = await instance.session((nonce) => markScript(wanted, nonce), signal);
-          if (marked.answers === undefined) throw unanswered(instance, marked.refusal.said);
-          this.#prove(instance, marked.answers, token, primaryMember);
-        }),
+      requests.map(({ instance, request }) => this.#call(instance, (nonce) => markScript(request, nonce), signal)),
     );
+    const request = requestFor(setter);
+    this.#prove(
+      setter,
+      await this.#call(setter, (nonce) => holdOffScript(request, nonce), signal),
+      token,
+      primaryMember,
+    );
+    await Promise.all(
+      others.map(async (instance) => {
+        const answers = await this.#call(instance, (nonce) => flagScript(this.#mirror, nonce), signal);
+        this.#prove(instance, answers, token, primaryMember);
+      }),
+    );
+  }
+
+  async #call(instance: Instance, script: Script, signal: AbortSignal): Promise<Answers> {
+    const { answers, refusal } = await instance.session(script, signal);
+    if (answers === undefined) throw unanswered(instance, refusal.said);
+    return answers;
   }
 
   #prove(instance: Instance, answers: Answers, token: HoldOffToken, primaryMember: string): void {
@@ -98,7 +109,7 @@ export class HoldOff {
     const isOurs = isOf(answers.values.get('mark') ?? '', token);
     if (before !== '' && !isOurs) throw othersFlag(this.#mirror, instance, before);
     if (isOurs && parseFlag(answers) === primaryMember) return;
-    const said = busy(answers) ?? answers.values.get('said') ?? '';
+    const said = busy(answers) ?? saidBy(answers);
     throw new StillpointError(
       'command-failed',
       `${instance.name} does not say that failover of ${this.#mirror} is held off${said === '' ? '' : `: ${said}`}`,
@@ -109,17 +120,17 @@ export class HoldOff {
   /** Of this token only. Throws `undo-failed` unless every member that could still hold it off has said that it does not. */
   async end(token: HoldOffToken): Promise<void> {
     const over: Script = (nonce) => overScript(this.#mirror, token.identity, nonce);
-    const looked = await Promise.all(this.#instances.map((instance) => this.#look(instance, undefined, over)));
-    // Where the flag was set first: there the other one is told. One that did not answer wholly is reported below.
-    const ours = looked
-      .filter(({ mark, flag }) => flag !== undefined && isOf(mark, token))
-      .sort((one, other) => Number(isAtPrimary(other)) - Number(isAtPrimary(one)));
-    const left: string[] = [];
-    for (const each of ours) {
-      const why = isStale(each.mark, looked) ? await this.#unmark(each) : await this.#clear(each);
-      if (why !== undefined) left.push(`${each.instance.name}: ${why}`);
+    const looked = await Promise.all(this.#instances.map((instance) => this.#look(instance, over)));
+    const left = [...stillOpen(looked, token)];
+    // One that did not answer wholly is among the open ones.
+    const marked = looked.filter(({ mark, flag }) => flag !== undefined && isOf(mark, token));
+    const ours = marked.filter(({ mark }) => !isStale(mark, looked) && !isVoid(mark, looked, token));
+    if (ours.length > 0) left.push(...(await this.#clear(ours, looked)));
+    // The marks last: without them nobody would know at the next try that the flag is ours.
+    if (left.length === 0 || ours.length === 0) {
+      const unmarked = await Promise.all(marked.map((each) => this.#unmark(each)));
+      left.push(...unmarked.filter((each) => each !== undefined));
     }
-    left.push(...stillOpen(looked, token));
     if (left.length === 0) return;
     throw new StillpointError(
       'undo-failed',
@@ -131,34 +142,36 @@ export class HoldOff {
     );
   }
 
-  async #clear({ instance, mark }: Looked): Promise<string | undefined> {
-    const now = await this.#look(instance);
-    if (now.flag === '') return await this.#unmark(now);
-    let said = now.said;
-    // `alone` only when the other one cannot be told: it would go on knowing of a hold that is over.
+  /** What is left of the flag, by the words of all failover members that answer. */
+  async #clear(ours: readonly Looked[], before: readonly Looked[]): Promise<readonly string[]> {
+    const why: string[] = [];
+    let now = before;
+    // Where it was set first: there the other one is told.
+    const order = [...ours].sort((one, other) => Number(isAtPrimary(other)) - Number(isAtPrimary(one)));
+    // `alone` only when the other one cannot be told: that one would go on knowing of a hold that is over.
     for (const alone of [false, true]) {
-      const result = await instance.session((nonce) => letGoScript(this.#mirror, mark, alone, nonce));
-      said =
-        (result.answers === undefined ? result.refusal.said : busy(result.answers)) ??
-        result.answers?.values.get('said') ??
-        said;
-      if (result.answers !== undefined && parseFlag(result.answers) === '') return await this.#unmark(now);
+      for (const { instance, mark } of order) {
+        if (flagged(now).length === 0) return [];
+        const result = await instance.session((nonce) => letGoScript(this.#mirror, mark, alone, nonce));
+        const said =
+          result.answers === undefined ? result.refusal.said : (busy(result.answers) ?? saidBy(result.answers));
+        if (said !== '') why.push(`${instance.name}: ${said}`);
+        now = await Promise.all(before.map((each) => (each.flag === undefined ? each : this.#look(each.instance))));
+      }
     }
-    return said === '' ? 'the flag is still set' : said;
+    return flagged(now).length === 0 ? [] : [...why, `${flagged(now).join(' and ')} still has the flag`];
   }
 
   async #unmark({ instance, mark }: Looked): Promise<string | undefined> {
-    const result = await instance.session((nonce) => unmarkScript(this.#mirror, mark, nonce));
-    if (result.answers === undefined) return result.refusal.said;
-    return (
-      busy(result.answers) ?? (result.answers.values.get('mark') === mark ? 'our mark cannot be taken away' : undefined)
-    );
+    const { answers, refusal } = await instance.session((nonce) => unmarkScript(this.#mirror, mark, nonce));
+    if (answers !== undefined && busy(answers) === undefined && answers.values.get('mark') !== mark) return undefined;
+    return `${instance.name}: our mark cannot be taken away${refusal === undefined ? '' : `: ${refusal.said}`}`;
   }
 
   async #look(
     instance: Instance,
-    signal?: AbortSignal,
     script: Script = (nonce) => flagScript(this.#mirror, nonce),
+    signal?: AbortSignal,
   ): Promise<Looked> {
     const [listed, { answers, refusal }] = await Promise.all([
       instance.listed(signal),
@@ -179,6 +192,18 @@ export class HoldOff {
   }
 }
 
+/** Failover members that have the flag; of one that does not answer nobody knows, and it is among the open ones. */
+function flagged(looked: readonly Looked[]): readonly string[] {
+  return looked.flatMap(({ instance, flag, isFailover }) =>
+    isFailover && flag !== undefined && flag !== '' ? [instance.name] : [],
+  );
+}
+
+/** What the engine said about a call that failed. */
+function saidBy({ values }: Answers): string {
+  return values.get('said') ?? '';
+}
+
 /** A session that was not given the lock did nothing. */
 function busy({ values }: Answers): string | undefined {
   return values.get('locked') === '0' ? 'another session is at work on the no-failover flag' : undefined;
@@ -197,6 +222,12 @@ function isStale(mark: string, looked: readonly Looked[]): boolean {
   const [, primary, since = ''] = mark.split('|');
   const listed = looked.find(({ instance }) => instance.name === primary)?.listed;
   return since !== '' && listed?.state === 'running' && listed.note !== since;
+}
+
+/** The primary was to set the flag, answers, and has no mark of ours: it never came so far, and a flag is somebody else's. */
+function isVoid(mark: string, looked: readonly Looked[], token: HoldOffToken): boolean {
+  const setter = looked.find(({ instance }) => instance.name === mark.split('|')[1]);
+  return setter?.flag !== undefined && !isOf(setter.mark, token);
 }
 
 /**
