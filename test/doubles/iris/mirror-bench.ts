@@ -97,7 +97,7 @@ export class MirrorBench implements AsyncDisposable {
   token(): HoldOffToken {
     this.#runs += 1;
     const runId = `r${this.#runs}`;
-    return { manager: 'iris-mirror', cluster: mirrorName, runId, identity: `stillpoint-${runId}` };
+    return { manager: 'iris-mirror', cluster: mirrorName, runId, identity: `stillpoint-${runId}:db1,db2` };
   }
 
   async holdOff(token: HoldOffToken, instances: object = both): Promise<void> {

@@ -39,7 +39,7 @@ export interface MirrorMember {
   missing: string[];
   /** Of AsyncDejournalStatus. */
   dejournal: string;
-  /** It was an active backup when the primary went, and was not allowed to take over. */
+  /** It has lost its primary; one that was an active backup then takes over as soon as it may. */
   orphaned: boolean;
   /** The no-failover flag: who alone may be primary. Each member keeps it in its own configuration. */
   definedPrimary: string;
@@ -174,15 +174,19 @@ function settle(set: MirrorSet, runs: (member: MirrorMember) => boolean): Mirror
   let taker: MirrorMember | undefined;
   if (lost.length > 0)
     for (const member of set.members)
-      if (member.state === 'BACKUP' && member.status === 'Active') {
+      if (member.state === 'BACKUP' || member.state === 'CONNECTED') {
         member.state = 'WAITING';
         member.orphaned = true;
       }
   if (primary === undefined) {
     // Held off where the flag names somebody else.
     taker = set.members.find(
-      ({ orphaned, state, member, definedPrimary }) =>
-        orphaned && state !== 'DOWN' && (definedPrimary === '' || definedPrimary === member),
+      ({ orphaned, type, state, status, member, definedPrimary }) =>
+        orphaned &&
+        type === 'Failover' &&
+        status === 'Active' &&
+        state !== 'DOWN' &&
+        (definedPrimary === '' || definedPrimary === member),
     );
     if (taker !== undefined) Object.assign(taker, { state: 'PRIMARY', orphaned: false });
     primary = taker;
@@ -201,9 +205,13 @@ function settle(set: MirrorSet, runs: (member: MirrorMember) => boolean): Mirror
     }
   }
   if (primary !== undefined)
-    for (const member of set.members)
-      if (member.orphaned)
-        Object.assign(member, { state: member.state === 'DOWN' ? 'DOWN' : 'BACKUP', orphaned: false });
+    for (const member of set.members) {
+      if (!member.orphaned) continue;
+      member.orphaned = false;
+      if (member.state === 'DOWN') continue;
+      if (member.type === 'Failover') Object.assign(member, { state: 'BACKUP', status: 'Active' });
+      else member.state = 'CONNECTED';
+    }
   return taker;
 }
 

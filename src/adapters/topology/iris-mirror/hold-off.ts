@@ -14,6 +14,27 @@ import type { Instance } from './instance.ts';
 import { type Answers, parseFlag } from './parse.ts';
 import type { Listed } from './parse-qlist.ts';
 
+/** Who may become primary without a person, and who is. */
+function failoverMembers(view: ClusterView): readonly string[] {
+  return view.members.flatMap(({ name, role, mayTakeOver }) => (role === 'primary' || mayTakeOver ? [name] : []));
+}
+
+/**
+ * Names the members that a hold concerns, for another process. An async member that cannot be reached must not keep a hold from being
+ * proved over. Names hold neither colon nor comma.
+ */
+export function identityOf(runId: string, view: ClusterView, configured: readonly string[]): string {
+  const names = failoverMembers(view).filter((name) => configured.includes(name));
+  return `stillpoint-${runId}:${names.join(',')}`;
+}
+
+function namesOf({ identity }: HoldOffToken): readonly string[] {
+  return identity
+    .slice(identity.lastIndexOf(':') + 1)
+    .split(',')
+    .filter((name) => name !== '');
+}
+
 /** What one instance says of the flag now. */
 interface Looked {
   readonly instance: Instance;
@@ -49,10 +70,8 @@ export class HoldOff {
   /** Returns once every failover member that is configured says so. */
   async begin(token: HoldOffToken, view: ClusterView, signal: AbortSignal): Promise<void> {
     const primary = view.members.find(({ role }) => role === 'primary')?.name;
-    const able = new Set(
-      view.members.flatMap(({ name, role, mayTakeOver }) => (role === 'primary' || mayTakeOver ? [name] : [])),
-    );
-    const failover = this.#instances.filter(({ name }) => able.has(name));
+    const able = failoverMembers(view);
+    const failover = this.#instances.filter(({ name }) => able.includes(name));
     // The primary first: it has the other one told.
     const setter = failover.find(({ name }) => name === primary) ?? failover[0];
     if (primary === undefined || setter === undefined) {
@@ -63,6 +82,13 @@ export class HoldOff {
           hint: 'name both failover members under `instances` of the topology',
         },
       );
+    }
+    const others = failover.filter((instance) => instance !== setter);
+    const named = namesOf(token);
+    if (failover.some(({ name }) => !named.includes(name))) {
+      throw new StillpointError('role-unsuitable', `${this.#mirror} has another failover member than a moment ago`, {
+        hint: 'run again when it is settled; see `stillpoint mirror status`',
+      });
     }
     const primaryMember = this.#instances.find(({ name }) => name === primary)?.member ?? primary;
     const looked = await Promise.all(failover.map((instance) => this.#look(instance, undefined, signal)));
@@ -75,10 +101,11 @@ export class HoldOff {
       if (clockS === undefined) throw unanswered(instance, 'it does not tell the time');
       return { mirror: this.#mirror, identity: token.identity, mark, untilS: clockS + wantedS };
     };
+    // Where the primary is not configured, a start of it is not seen.
     const since = looked.find(({ instance }) => instance.name === primary)?.listed?.note ?? '';
+    if (setter.name === primary && since === '') throw unanswered(setter, 'since when it runs is not known');
     const mark = [token.identity, primary, since].join('|');
     // The others first: if the primary dies right after it has the flag, theirs is the mark by which it can be cleared.
-    const others = failover.filter((instance) => instance !== setter);
     const requests = others.map((instance) => ({ instance, request: requestFor(instance) }));
     await Promise.all(
       requests.map(({ instance, request }) => this.#call(instance, (nonce) => markScript(request, nonce), signal)),
@@ -120,8 +147,11 @@ export class HoldOff {
   /** Of this token only. Throws `undo-failed` unless every member that could still hold it off has said that it does not. */
   async end(token: HoldOffToken): Promise<void> {
     const over: Script = (nonce) => overScript(this.#mirror, token.identity, nonce);
-    const looked = await Promise.all(this.#instances.map((instance) => this.#look(instance, over)));
-    const left = [...stillOpen(looked, token)];
+    const named = namesOf(token);
+    const asked = this.#instances.filter(({ name }) => named.includes(name));
+    const looked = await Promise.all(asked.map((instance) => this.#look(instance, over)));
+    const gone = named.filter((name) => !asked.some((instance) => instance.name === name));
+    const left = [...gone.map((name) => `${name}: it is no longer configured`), ...stillOpen(looked, token)];
     // One that did not answer wholly is among the open ones.
     const marked = looked.filter(({ mark, flag }) => flag !== undefined && isOf(mark, token));
     const ours = marked.filter(({ mark }) => !isStale(mark, looked) && !isVoid(mark, looked, token));
@@ -145,21 +175,23 @@ export class HoldOff {
   /** What is left of the flag, by the words of all failover members that answer. */
   async #clear(ours: readonly Looked[], before: readonly Looked[]): Promise<readonly string[]> {
     const why: string[] = [];
-    let now = before;
+    const answering = before.filter(({ flag }) => flag !== undefined);
+    let now: readonly Looked[] = answering;
     // Where it was set first: there the other one is told.
     const order = [...ours].sort((one, other) => Number(isAtPrimary(other)) - Number(isAtPrimary(one)));
     // `alone` only when the other one cannot be told: that one would go on knowing of a hold that is over.
     for (const alone of [false, true]) {
       for (const { instance, mark } of order) {
-        if (flagged(now).length === 0) return [];
+        if (openIn(now).length === 0) return [];
         const result = await instance.session((nonce) => letGoScript(this.#mirror, mark, alone, nonce));
         const said =
           result.answers === undefined ? result.refusal.said : (busy(result.answers) ?? saidBy(result.answers));
         if (said !== '') why.push(`${instance.name}: ${said}`);
-        now = await Promise.all(before.map((each) => (each.flag === undefined ? each : this.#look(each.instance))));
+        now = await Promise.all(answering.map((each) => this.#look(each.instance)));
       }
     }
-    return flagged(now).length === 0 ? [] : [...why, `${flagged(now).join(' and ')} still has the flag`];
+    const open = openIn(now);
+    return open.length === 0 ? [] : [...why, ...open];
   }
 
   async #unmark({ instance, mark }: Looked): Promise<string | undefined> {
@@ -192,11 +224,12 @@ export class HoldOff {
   }
 }
 
-/** Failover members that have the flag; of one that does not answer nobody knows, and it is among the open ones. */
-function flagged(looked: readonly Looked[]): readonly string[] {
-  return looked.flatMap(({ instance, flag, isFailover }) =>
-    isFailover && flag !== undefined && flag !== '' ? [instance.name] : [],
-  );
+/** Who still has the flag, or does not say any more that it has not. */
+function openIn(looked: readonly Looked[]): readonly string[] {
+  return looked.flatMap(({ instance, flag, isFailover, said }) => {
+    if (flag === undefined) return [`${instance.name}: ${said}`];
+    return isFailover && flag !== '' ? [`${instance.name} still has the flag`] : [];
+  });
 }
 
 /** What the engine said about a call that failed. */

@@ -2,7 +2,7 @@ import type { ClusterView } from '../../../model/cluster.ts';
 import type { HoldOffToken, Topology } from '../../../ports/topology.ts';
 import type { Platform, SecretReader, TopologyModule } from '../../../ports/module.ts';
 import { type Config, configWith, type Reach } from './config.ts';
-import { HoldOff } from './hold-off.ts';
+import { HoldOff, identityOf } from './hold-off.ts';
 import { Instance } from './instance.ts';
 import { manager, viewOf } from './view.ts';
 
@@ -26,7 +26,8 @@ class IrisMirror implements Topology {
   }
 
   holdOffToken(runId: string, view: ClusterView): HoldOffToken {
-    return { manager, cluster: view.name, runId, identity: `stillpoint-${runId}` };
+    const configured = this.#instances.map(({ name }) => name);
+    return { manager, cluster: view.name, runId, identity: identityOf(runId, view, configured) };
   }
 
   async holdOff(token: HoldOffToken, signal: AbortSignal): Promise<void> {
