@@ -99,6 +99,25 @@ describe('iris-mirror and the stand-in: holding off failover', { skip, timeout: 
     assert.equal(flagged(bench.mirror), 0);
   });
 
+  it('concerns the failover members only, and each of those', async () => {
+    const [wide, ours] = [bench.topology(all), bench.token()];
+    assert.deepEqual(wide.holdOffToken?.(ours.runId, await wide.view(never)), ours, 'the async one is not named');
+    await wide.holdOff?.(ours, never);
+    bench.standIn.faults('DR', { accessDenied: true });
+    await wide.letGo?.(ours);
+    assert.equal(flagged(bench.mirror), 0);
+    const narrow = { ...ours, identity: 'stillpoint-x:db1' };
+    await assert.rejects(bench.holdOff(narrow), { code: 'role-unsuitable', message: /another failover member/ });
+    const gone = { ...ours, identity: 'stillpoint-x:db1,db9' };
+    await assert.rejects(bench.letGo(gone), { code: 'undo-failed', message: /db9: it is no longer configured/ });
+  });
+
+  it('is not begun where the start of the primary is not known', async () => {
+    bench.standIn.faults('A', { qlistHangs: true });
+    await assert.rejects(bench.holdOff(bench.token()), { code: 'cluster-unknown', message: /since when it runs/ });
+    assert.equal(flagged(bench.mirror), 0);
+  });
+
   it('needs a primary, an answer of each failover member, and the engine’s own word', async () => {
     const begin = (instances: object = both) => bench.holdOff(bench.token(), instances);
     await assert.rejects(begin({ dr: all.dr }), { code: 'role-unsuitable' });

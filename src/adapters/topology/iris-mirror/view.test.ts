@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { chooseMember } from '../../../model/choose-member.ts';
@@ -151,6 +153,28 @@ describe('a mirror that is well', () => {
     assert.deepEqual(state(dr), ['dr async healthy', 'NODEA/IRIS primary healthy', 'NODEB/IRIS backup healthy']);
     assert.equal(dr.quorum.health, 'unknown');
     assert.equal(dr.failover.heldOff, undefined);
+  });
+
+  it('is understood as it was published', () => {
+    const file = join(import.meta.dirname, '../../../../test/transcripts/iris-member-status-list.txt');
+    const published = readFileSync(file, 'utf8').trim().split('\n').slice(1);
+    const [first = '', second = ''] = published.map((line) => line.split(':')[0]);
+    const values = { self: first, this: `${first}^Primary^Active`, other: `${second}^Backup^Active` };
+    const list = published.map((line) => line.replaceAll(':', '^').replace(/\^$/, ''));
+    const seen = viewOf('STAGE', [member('db1', { ...ofPrimary, ...values }, { rows: list })]);
+    assert.deepEqual(state(seen), [
+      'db1 primary healthy',
+      'DBSL2.EXAMPLE/STAGE backup healthy',
+      'DRSL.EXAMPLE/STAGE async healthy',
+    ]);
+    assert.deepEqual(
+      seen.members.map(({ transfer, apply }) => [transfer?.caughtUp, apply?.caughtUp]),
+      [
+        [undefined, undefined],
+        [true, true],
+        [true, true],
+      ],
+    );
   });
 
   it('needs no arbiter, and then says who is asked', () => {
