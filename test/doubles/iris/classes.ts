@@ -7,7 +7,14 @@ import { current, currentOffset, pack, pathOf, sameJournal, switchJournal } from
 import { journalRestore } from './journal-restore.ts';
 import { checkList } from './integrity.ts';
 import { clearIncremental, onlineBackup, restoreBackup, sizeEstimate, volumeInfo } from './online-backup.ts';
-import { localMirrorStatus, memberStatusList, mirrorClass, systemMirror } from './mirror.ts';
+import {
+  localMirrorStatus,
+  messageDictionary,
+  mirrorClass,
+  mirrorConfiguration,
+  mirrorQuery,
+  systemMirror,
+} from './mirror.ts';
 import { dismount, mount } from './databases.ts';
 import type { Faults, Instance, Store } from './state.ts';
 import { clockTime, isoDay, plain, slash } from './texts.ts';
@@ -23,6 +30,7 @@ import {
   text,
   truth,
   yes,
+  type Argument,
   type Method,
   type Value,
 } from './values.ts';
@@ -271,28 +279,29 @@ function databaseClass(context: Context): Methods {
 /** Prints a query's rows as `RunQuery` does: fields with a colon behind each. */
 function resultSet(context: Context): Methods {
   return {
-    RunQuery: ([className, query]) => {
-      const rows = queryRows(context, text(className), text(query));
+    RunQuery: ([className, query, ...words]) => {
+      const { rows } = queryRows(context, text(className), text(query), words);
       context.write(`\n${rows.map((row) => `${row.map((field) => `${field}:`).join('')}\n`).join('')}`);
       return '1';
     },
     '%New': ([query]) => {
       const [className = '', name = ''] = text(query).split(':');
-      let rows: readonly (readonly string[])[] = [];
+      let found: ReturnType<typeof queryRows> = { columns: [], rows: [] };
       let at = 0;
+      const named = (column: string): string => found.rows[at]?.[found.columns.indexOf(column)] ?? '';
       return new ObjectValue(
         '%ResultSet',
         {},
         {
-          Execute: () => {
-            rows = queryRows(context, className, name);
+          Execute: (words) => {
+            found = queryRows(context, className, name, words);
             at = 0;
             return '1';
           },
-          Next: () => yes((at += 1) < rows.length),
-          Data: ([column]) => rows[at]?.[memberColumns.indexOf(text(column) as (typeof memberColumns)[number])] ?? '',
-          Get: ([column]) => rows[at]?.[memberColumns.indexOf(text(column) as (typeof memberColumns)[number])] ?? '',
-          GetData: ([column]) => rows[at]?.[number(column) - 1] ?? '',
+          Next: () => yes((at += 1) < found.rows.length),
+          Data: ([column]) => named(text(column)),
+          Get: ([column]) => named(text(column)),
+          GetData: ([column]) => found.rows[at]?.[number(column) - 1] ?? '',
           Close: () => '1',
         },
       );
@@ -300,23 +309,16 @@ function resultSet(context: Context): Methods {
   };
 }
 
-const memberColumns = [
-  'MemberName',
-  'CurrentRole',
-  'CurrentStatus',
-  'JournalLatency',
-  'DatabaseLatency',
-  'JournalTimeLatency',
-  'DatabaseTimeLatency',
-  'DisplayType',
-  'DisplayStatus',
-] as const;
-
 /** The first row holds the columns' headings. */
-function queryRows(context: Context, className: string, query: string): readonly (readonly string[])[] {
-  if (className !== 'SYS.Mirror' || query !== 'MemberStatusList')
-    throw new ScriptError('CLASS DOES NOT EXIST', `${className}:${query}`);
-  return memberStatusList(read(context));
+function queryRows(
+  { store, name }: Context,
+  className: string,
+  query: string,
+  words: readonly Argument[],
+): { readonly columns: readonly string[]; readonly rows: readonly (readonly string[])[] } {
+  const found = className === 'SYS.Mirror' ? mirrorQuery(store, name, query, words) : undefined;
+  if (found === undefined) throw new ScriptError('CLASS DOES NOT EXIST', `${className}:${query}`);
+  return found;
 }
 
 export function classesOf(context: Context): Readonly<Record<string, Methods>> {
@@ -329,6 +331,8 @@ export function classesOf(context: Context): Readonly<Record<string, Methods>> {
     'SYS.Database': databaseClass(context),
     'SYS.Mirror': mirrorClass(store, name),
     '%SYSTEM.Mirror': systemMirror(store, name),
+    '%MessageDictionary': messageDictionary(),
+    ...mirrorConfiguration(store, name),
     '%ResultSet': resultSet(context),
     '%Dictionary.CompiledMethod': { '%OpenId': ([id]) => compiledMethod(read(context), text(id)) },
     'Journal.Restore': { '%New': () => journalRestore(gtm, store, name, context.write) },

@@ -29,6 +29,8 @@ export interface World {
   setGlobal(reference: string, value: Value): void;
   killGlobal(reference: string): void;
   setNamespace(name: string): void;
+  /** False when another process has it after that time. Held until the process ends. */
+  lock(reference: string, seconds: number): boolean;
   write(text: string): void;
   pause(seconds: number): void;
 }
@@ -52,6 +54,7 @@ export class Script {
   #source = '';
   #at = 0;
   #skip = 0;
+  #test = false;
 
   constructor(world: World) {
     this.#world = world;
@@ -131,6 +134,7 @@ export class Script {
         this.#run(() => target.kill());
       },
       new: () => void this.#target(),
+      lock: () => this.#lock(),
       znspace: () => {
         const namespace = text(this.#expression());
         this.#run(() => this.#world.setNamespace(namespace));
@@ -154,6 +158,15 @@ export class Script {
     if (!this.#take('=')) throw new ScriptError('SYNTAX');
     const value = this.#expression();
     this.#run(() => target.set(value));
+  }
+
+  /** `lock +^global(subscripts):seconds` and no other form. */
+  #lock(): void {
+    if (!this.#take('+') || this.#source[this.#at] !== '^') throw new ScriptError('SYNTAX');
+    const reference = this.#global();
+    if (!this.#take(':')) throw new ScriptError('SYNTAX');
+    const seconds = number(this.#expression());
+    this.#run(() => void (this.#test = this.#world.lock(reference, seconds)));
   }
 
   #write(): void {
@@ -444,6 +457,7 @@ export class Script {
       const args = this.#arguments();
       return this.#skip > 0 ? '' : call(args);
     }
+    if (name === '$test' || name === '$t') return yes(this.#test);
     const value = this.#world.special(name);
     if (value === undefined) throw new ScriptError('SYNTAX');
     return value;

@@ -2,6 +2,7 @@
 import { writeSync } from 'node:fs';
 import { docker, kubectl } from './containers.ts';
 import { Gtm } from './gtm.ts';
+import { settleMirrors } from './mirror-set.ts';
 import { all, freezeVerb, list, qlist, start, stat, stop, thawVerb, type Answer } from './registry.ts';
 import { session, sessionCall } from './session.ts';
 import { Store } from './state.ts';
@@ -66,4 +67,5 @@ const commands: Readonly<Record<string, () => number>> = {
   kubectl: () => kubectl(root, words, write),
 };
 
+if (as === 'iris' || as === 'ccontrol' || as === 'csession' || as === 'irissession') settleMirrors(gtm, store);
 process.exitCode = (commands[as] ?? (() => 127))();

@@ -7,6 +7,8 @@ import { expire } from './freeze.ts';
 import { historyNode, nextIndex } from './history.ts';
 import type { Gtm } from './gtm.ts';
 import { Script, type World } from './objectscript.ts';
+import { join } from 'node:path';
+import { tryLock, type ProcessLock } from '../../../src/platform/process-lock.ts';
 import { hang, pause, type Faults, type Instance, type Store } from './state.ts';
 import { plain } from './texts.ts';
 import { Halt, ScriptError, StatusValue, text, type Method, type Value } from './values.ts';
@@ -54,10 +56,25 @@ export function session(
   const kind = kindOf(call.command);
   const injected = faults.exits?.find((one) => one.call === kind);
   if (injected?.acts === false) return injected.code;
-  const code = perform(gtm, store, instance, call, kind, faults, write);
+  if (faults.sessionSays !== undefined) {
+    write(faults.sessionSays);
+    return 0;
+  }
+  const code = perform(gtm, store, instance, call, kind, faults, until(faults.sessionEndsBefore, write));
   const final = injected?.code ?? code;
   noteCall(store, instance.name, call.command ?? 'session', final);
   return final;
+}
+
+/** Ends the process where the text has come, as a lost connection would. */
+function until(last: string | undefined, write: (text: string) => void): (text: string) => void {
+  if (last === undefined) return write;
+  let written = '';
+  return (said) => {
+    written += said;
+    if (written.includes(last)) process.exit(0);
+    write(said);
+  };
 }
 
 function perform(
@@ -181,6 +198,7 @@ class Terminal implements World {
   readonly #instance: Instance;
   readonly #write: (text: string) => void;
   readonly #context: Context;
+  readonly #locks: ProcessLock[] = [];
 
   constructor(gtm: Gtm, store: Store, instance: Instance, faults: Faults, write: (text: string) => void) {
     this.#gtm = gtm;
@@ -308,6 +326,18 @@ class Terminal implements World {
   killGlobal(reference: string): void {
     const { directory, local } = this.#place(reference);
     this.#execute(directory, `kill ${local}`);
+  }
+
+  /** The kernel drops it with the process, as the engine does at the end of a session. */
+  lock(reference: string, seconds: number): boolean {
+    const file = join(this.#store.root, `lock-${this.#instance.name}-${Buffer.from(reference).toString('hex')}`);
+    for (let waited = 0; ; waited += 20) {
+      const held = tryLock(file);
+      // A lock that nobody refers to any more is dropped by the garbage collector.
+      if (held !== undefined) return this.#locks.push(held) > 0;
+      if (waited >= seconds * 1000) return false;
+      pause(20);
+    }
   }
 
   write(out: string): void {

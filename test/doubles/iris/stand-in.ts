@@ -9,9 +9,18 @@ import type { Container, Places, Pod } from './containers.ts';
 import { endKeeper, resumeSystem } from './freeze.ts';
 import { fileOf, Gtm, gtmDirectory } from './gtm.ts';
 import { backingJournal, openJournal } from './journal.ts';
+import {
+  newMirrorSet,
+  readMirror,
+  settleMirrors,
+  updateMirror,
+  writeMirror,
+  type MirrorOptions,
+  type MirrorSet,
+} from './mirror-set.ts';
 import { writeLock } from './registry.ts';
 import { Store, type Database, type Faults, type Instance, type Mirror } from './state.ts';
-import { slash } from './texts.ts';
+import { message, slash } from './texts.ts';
 
 export interface DatabaseOptions {
   readonly name: string;
@@ -58,6 +67,8 @@ export interface IrisOptions {
   readonly instances: readonly InstanceOptions[];
   readonly containers?: readonly Container[];
   readonly pods?: readonly Pod[];
+  /** Mirrors with state of their own; their instances are named in `instances`. */
+  readonly mirrors?: readonly MirrorOptions[];
 }
 
 /** A running M process that writes `^row(n)`, n = 1, 2, 3..., one transaction each. */
@@ -117,6 +128,24 @@ export class IrisStandIn implements AsyncDisposable {
     for (const name of ['iris', 'irissession', 'ccontrol', 'csession']) await this.#executable(this.bin, name);
     for (const name of ['docker', 'kubectl']) await this.#executable(this.containerBin, name);
     for (const [index, one] of options.instances.entries()) await this.#instance(one, index);
+    for (const mirror of options.mirrors ?? []) {
+      writeMirror(this.#store, newMirrorSet(mirror));
+      for (const { instance } of mirror.members)
+        message(this.#store.read(instance), 0, `Manager initialized for ${mirror.name}`);
+    }
+    settleMirrors(this.#gtm, this.#store);
+  }
+
+  /** The mirror as it is after whatever follows from the instances that run now. */
+  mirror(name: string): MirrorSet {
+    settleMirrors(this.#gtm, this.#store);
+    return readMirror(this.#store, name);
+  }
+
+  /** Changes the state of a mirror as a fault or an administrator would. */
+  changeMirror(name: string, change: (mirror: MirrorSet) => void): void {
+    updateMirror(this.#store, name, change);
+    settleMirrors(this.#gtm, this.#store);
   }
 
   /** Absolute path of an executable. */

@@ -155,6 +155,13 @@ export interface Faults {
   readonly noHistory?: boolean;
   /** EXTALL and EXTSELCT return this, and restore nothing. */
   readonly restoreSays?: string;
+  /** It hangs until the key is gone, and goes on then whether or not somebody waits. */
+  readonly setNoFailover?: 'fails' | 'hangs before' | 'hangs after';
+  readonly clearNoFailover?: 'fails';
+  /** A session says this instead of anything, and exits 0. */
+  readonly sessionSays?: string;
+  /** A session's output ends in front of this text, and the session with it. */
+  readonly sessionEndsBefore?: string;
   /** Instead of the true exit code. `acts: false`: nothing is done or printed before. */
   readonly exits?: readonly {
     readonly call: 'freeze' | 'thaw' | 'status' | 'history' | 'session' | 'qlist';

@@ -1,0 +1,49 @@
+import type { ClusterView } from '../../../model/cluster.ts';
+import type { HoldOffToken, Topology } from '../../../ports/topology.ts';
+import type { Platform, SecretReader, TopologyModule } from '../../../ports/module.ts';
+import { type Config, configWith, type Reach } from './config.ts';
+import { HoldOff, identityOf } from './hold-off.ts';
+import { Instance } from './instance.ts';
+import { manager, viewOf } from './view.ts';
+
+class IrisMirror implements Topology {
+  readonly manager = manager;
+  readonly #mirror: string;
+  readonly #instances: readonly Instance[];
+  readonly #holdOff: HoldOff;
+
+  constructor(config: Config, platform: Platform, secret: SecretReader, reaches: readonly Reach[]) {
+    this.#mirror = config.mirror;
+    this.#instances = Object.entries(config.instances).map(
+      ([name, settings]) => new Instance(name, settings, platform, secret, reaches),
+    );
+    this.#holdOff = new HoldOff(this.#mirror, this.#instances);
+  }
+
+  async view(signal: AbortSignal): Promise<ClusterView> {
+    const asked = await Promise.all(this.#instances.map((instance) => instance.ask(this.#mirror, signal)));
+    return viewOf(this.#mirror, asked);
+  }
+
+  holdOffToken(runId: string, view: ClusterView): HoldOffToken {
+    const configured = this.#instances.map(({ name }) => name);
+    return { manager, cluster: view.name, runId, identity: identityOf(runId, view, configured) };
+  }
+
+  async holdOff(token: HoldOffToken, signal: AbortSignal): Promise<void> {
+    await this.#holdOff.begin(token, await this.view(signal), signal);
+  }
+
+  async letGo(token: HoldOffToken): Promise<void> {
+    await this.#holdOff.end(token);
+  }
+}
+
+/** With the ways to other machines; the registry knows them. */
+export function irisMirror(reaches: readonly Reach[]): TopologyModule<Config> {
+  return {
+    manager,
+    config: configWith(reaches),
+    create: (settings, platform, secret) => new IrisMirror(settings, platform, secret, reaches),
+  };
+}
