@@ -32,6 +32,7 @@ import { vss } from './snapshot/vss/provider.ts';
 import { zfs } from './snapshot/zfs/provider.ts';
 import { clusterpro } from './topology/clusterpro/topology.ts';
 import { gtmReplication } from './topology/gtm/topology.ts';
+import { irisMirror } from './topology/iris-mirror/topology.ts';
 import { patroni } from './topology/patroni/topology.ts';
 import { streaming } from './topology/streaming/topology.ts';
 import { localStore } from './store/local/store.ts';
@@ -161,6 +162,7 @@ export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
 ];
 
 export const topologies: readonly RegisteredTopology[] = [
+  topology(irisMirror([docker, kubernetes, ssh])),
   topology(patroni),
   topology(streaming),
   topology(gtmReplication([docker, kubernetes, ssh])),

@@ -21,7 +21,10 @@ const failoverMs = 120_000;
 function applicationOf(spec: GuardSpec, applications: readonly RegisteredApplication[]): Application {
   const module = applications.find((each) => each.kind === spec.application.kind);
   if (module === undefined) throw new Error(`no application adapter is called ${spec.application.kind}`);
-  const platform = platformAt(spec.application.reach, platformOf(spec.stateDirectory));
+  const platform = platformAt(spec.application.reach, {
+    ...platformOf(spec.stateDirectory),
+    ...(spec.token.member === undefined ? {} : { clustered: true }),
+  });
   const application = module.create(spec.application.config, spec.workload, platform, (source) =>
     readSecret(source, systemExec),
   );

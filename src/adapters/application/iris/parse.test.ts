@@ -85,24 +85,28 @@ describe('iris: answers of a session', () => {
 describe('iris: mirrors', () => {
   it('lets settled members be backed up', () => {
     for (const status of ['', 'NOTINIT', 'Not Initialized', 'PRIMARY']) {
-      assert.equal(mirrorSuitability(status, undefined, undefined).suitable, true, status);
+      assert.equal(mirrorSuitability(status, undefined, undefined, false).suitable, true, status);
     }
-    assert.equal(mirrorSuitability('Backup', '1', undefined).suitable, true);
-    assert.equal(mirrorSuitability('CONNECTED', undefined, '0').suitable, true);
-    assert.equal(mirrorSuitability('MULTIASYNC^2/2', undefined, '12.5').suitable, true);
-    assert.equal(mirrorSuitability('2/2 Connected', undefined, '60').suitable, true);
+    assert.equal(mirrorSuitability('Backup', '1', undefined, false).suitable, true);
+    assert.equal(mirrorSuitability('CONNECTED', undefined, '0', false).suitable, true);
+    assert.equal(mirrorSuitability('MULTIASYNC^2/2', undefined, '12.5', false).suitable, true);
+    assert.equal(mirrorSuitability('2/2 Connected', undefined, '60', false).suitable, true);
   });
 
   it('refuses every other state, and a member that has not caught up or does not say so', () => {
     for (const status of ['TRANSITION', 'SYNCHRONIZING', 'WAITING', 'STOPPED', 'CRASHED', 'Error', 'Down', 'unknown']) {
-      assert.equal(mirrorSuitability(status, '1', '0').suitable, false, status);
+      assert.equal(mirrorSuitability(status, '1', '0', false).suitable, false, status);
     }
-    assert.equal(mirrorSuitability('1/2 Connected', '1', '0').suitable, false);
-    assert.equal(mirrorSuitability('BACKUP', '0|Dejournaling is stopped', '0').suitable, false);
-    assert.equal(mirrorSuitability('BACKUP', undefined, '0').suitable, false);
-    assert.equal(mirrorSuitability('CONNECTED', undefined, '61').suitable, false);
-    assert.equal(mirrorSuitability('CONNECTED', undefined, '-1').suitable, false);
-    assert.equal(mirrorSuitability('CONNECTED', undefined, undefined).suitable, false);
+    assert.equal(mirrorSuitability('1/2 Connected', '1', '0', false).suitable, false);
+    assert.equal(mirrorSuitability('BACKUP', '0|Dejournaling is stopped', '0', false).suitable, false);
+    assert.equal(mirrorSuitability('BACKUP', undefined, '0', false).suitable, false);
+    assert.equal(mirrorSuitability('BACKUP', '0|Failover is held off', '61', true).suitable, false);
+    assert.equal(mirrorSuitability('BACKUP', '0|Failover is held off', '-1', true).suitable, false);
+    assert.equal(mirrorSuitability('BACKUP', '0|Failover is held off', undefined, true).suitable, false);
+    assert.equal(mirrorSuitability('BACKUP', '0|Failover is held off', '0', true).suitable, true);
+    assert.equal(mirrorSuitability('CONNECTED', undefined, '61', false).suitable, false);
+    assert.equal(mirrorSuitability('CONNECTED', undefined, '-1', false).suitable, false);
+    assert.equal(mirrorSuitability('CONNECTED', undefined, undefined, false).suitable, false);
   });
 
   it('knows roles by the fields of qlist', () => {

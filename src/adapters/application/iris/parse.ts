@@ -70,26 +70,39 @@ const mostLatencyS = 60;
 /**
  * Whether a mirror member may be backed up. `status` is `$SYSTEM.Mirror.GetStatus()`, whose words are not translated, and empty outside of any
  * mirror. `ready`: IsFailoverReady of a backup member, `1` or `0|reason`. `latency`: DatabasesLatency in seconds, -1 for an error. A
- * member that is not the primary must prove that it has caught up.
+ * member that is not the primary must prove that it has caught up. `watched`: a topology asks the whole mirror; a backup member may be no
+ * candidate for a failover then, because that is held off, and its own latency counts.
  */
-export function mirrorSuitability(status: string, ready: string | undefined, latency: string | undefined): Suitability {
+export function mirrorSuitability(
+  status: string,
+  ready: string | undefined,
+  latency: string | undefined,
+  watched: boolean,
+): Suitability {
   const word = status.trim().toUpperCase();
   if (word === '' || word === 'NOTINIT' || word === 'NOT INITIALIZED') return { suitable: true, said: 'no mirror' };
   if (word === 'PRIMARY') return { suitable: true, said: 'primary' };
   if (word === 'BACKUP') {
     if (ready === '1') return { suitable: true, said: 'backup, caught up' };
+    const behind = secondsOf(latency);
+    if (watched && behind <= mostLatencyS) return { suitable: true, said: `backup, ${behind} s behind` };
     return { suitable: false, why: `it is a backup member and not proved to have caught up: ${ready ?? 'no answer'}` };
   }
   const several = /^(?:MULTIASYNC\^)?(\d+)\/(\d+)(?: CONNECTED)?$/.exec(word);
   if (word !== 'CONNECTED' && (several === null || several[1] !== several[2])) {
     return { suitable: false, why: `its mirror status is ${status.trim()}` };
   }
-  const seconds = /^\d+(?:\.\d+)?$/.test(latency ?? '') ? Number(latency) : Infinity;
+  const seconds = secondsOf(latency);
   if (seconds <= mostLatencyS) return { suitable: true, said: `async, ${seconds} s behind` };
   return {
     suitable: false,
     why: `it is an async member and not proved to have caught up: ${latency ?? 'no answer'} s`,
   };
+}
+
+/** Anything but a figure is as far behind as can be. */
+function secondsOf(latency: string | undefined): number {
+  return /^\d+(?:\.\d+)?$/.test(latency ?? '') ? Number(latency) : Infinity;
 }
 
 /** Role of a member from the mirror fields of `qlist`. Undefined when they say something new. */

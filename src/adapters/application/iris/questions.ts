@@ -52,6 +52,7 @@ export async function ask(control: Control, places: Places, signal?: AbortSignal
       answers.get('member') === '0' ? '' : (answers.get('mirror') ?? 'unknown'),
       answers.get('ready'),
       answers.get('latency'),
+      control.platform.clustered === true,
     ),
     hasLimit: formal === '' ? undefined : /\bWDSuspendLimit\b/.test(formal),
     required: answers.get('required') || undefined,

@@ -33,7 +33,7 @@ describe('the view of a cluster', () => {
     assert.equal(view.epoch, 'failover1@server1');
     assert.equal(view.failover.detectionMs, 30_000);
     assert.equal(view.failover.heldOff, undefined);
-    assert.equal(failoverMargin(view, 'server1', { stunMs: 10_000, holdMs: 4_000 }).allowed, true);
+    assert.equal(failoverMargin(view, 'server1', { stunMs: 10_000, holdMs: 3_000 }).allowed, true);
     assert.equal(failoverMargin(view, 'server1', { stunMs: 10_000, holdMs: 6_000 }).allowed, false);
     assert.ok(on.seen.every(({ env, timeoutMs }) => env?.['LANG'] === 'C' && env['LC_ALL'] === 'C' && timeoutMs > 0));
     // Recovering, a dead server before and after it is missed, and the other one in its place.

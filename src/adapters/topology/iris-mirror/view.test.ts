@@ -139,8 +139,8 @@ describe('a mirror that is well', () => {
       maxLagMs: 0,
     });
     assert.equal(choice.member, 'db2');
-    assert.equal(failoverMargin(seen, 'db1', { stunMs: 3999, holdMs: 0 }).allowed, true);
-    assert.equal(failoverMargin(seen, 'db1', { stunMs: 4000, holdMs: 0 }).allowed, false);
+    assert.equal(failoverMargin(seen, 'db1', { stunMs: 3749, holdMs: 0 }).allowed, true);
+    assert.equal(failoverMargin(seen, 'db1', { stunMs: 3750, holdMs: 0 }).allowed, false);
   });
 
   it('is seen from one member too, and by an async one', () => {
