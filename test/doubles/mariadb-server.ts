@@ -27,6 +27,8 @@ export interface MariadbServer {
   halt(): Promise<void>;
   /** Returns when it takes logins. `more` are arguments of this start only. */
   start(more?: readonly string[]): Promise<void>;
+  /** Runs the program to its end, while the server does not run; what it said. */
+  run(more: readonly string[]): Promise<string>;
 }
 
 /** Where servers are made; all that is in it ends with it. */
@@ -159,6 +161,24 @@ function serverOn(
     async halt() {
       running?.kill('SIGTERM');
       await gone();
+    },
+    async run(more) {
+      const { stderr } = await systemExec.run({
+        argv: [
+          'mariadbd',
+          '--no-defaults',
+          `--datadir=${dataDirectory}`,
+          '--skip-networking',
+          `--socket=${socket}`,
+          ...small,
+          ...args,
+          ...more,
+        ],
+        cwd: dataDirectory,
+        timeoutMs: waitMs,
+        ...owner,
+      });
+      return stderr;
     },
     async start(more = []) {
       if (running !== undefined) throw new Error(`${name} runs already`);
