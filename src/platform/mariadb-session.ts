@@ -41,6 +41,8 @@ export class MariadbSession implements AsyncDisposable {
     const password = place.password === undefined ? undefined : await secret(place.password);
     signal.throwIfAborted();
     const socket = place.host.startsWith('/') ? connect(place.host) : connect(place.port, place.host);
+    // Until the library listens.
+    socket.on('error', () => undefined);
     // The library notices an error or an end only: a socket that is cut without one leaves its promises open for ever.
     const cut = (): void => void socket.destroy(new Error('cancelled'));
     const cancelTimer = clock.after(limitMs, () => socket.destroy(new Error(`no answer within ${limitMs} ms`)));

@@ -55,9 +55,9 @@ const small = [
 
 /** The reason why no server can be made here, or undefined. */
 export async function whyNoMariadb(): Promise<string | undefined> {
-  for (const program of ['mariadbd', 'mariadb-install-db']) {
+  for (const program of ['mariadbd', 'mariadb-install-db', 'my_print_defaults']) {
     if ((await systemExec.which(program)) === undefined) {
-      return 'needs MariaDB: Debian package mariadb-server-core is not installed';
+      return 'needs MariaDB: Debian packages mariadb-server-core and mariadb-client-core are not installed';
     }
   }
   return undefined;

@@ -266,6 +266,31 @@ describe('replication of MariaDB, for real', () => {
     assert.deepEqual(checks(member(view, 'db3')), ['warning source']);
   });
 
+  it('measures by places in the binary logs where GTIDs are not used', async (t) => {
+    const cluster = await start(t, { replicas: 1 });
+    if (cluster === undefined) return;
+    const replica = cluster.member('db2');
+    await replica.ask('STOP SLAVE');
+    await replica.ask('CHANGE MASTER TO MASTER_USE_GTID = no');
+    await replica.ask('START SLAVE');
+    const topology = topologyOf(cluster);
+    const caughtUp = (view: ClusterView): boolean => {
+      const { transfer, apply } = member(view, 'db2');
+      return transfer?.caughtUp === true && apply?.caughtUp === true;
+    };
+    await viewWhen(topology, 'it has all of it', caughtUp);
+    await cluster.primary.ask('FLUSH BINARY LOGS');
+    await viewWhen(topology, 'it has all of it, with a new log', caughtUp);
+    {
+      await using _held = await lock(cluster, 'db2');
+      await cluster.primary.ask(rows);
+      await cluster.primary.ask('FLUSH BINARY LOGS');
+      const view = await viewWhen(topology, 'all is received', (each) => member(each, 'db2').transfer?.bytes === 0);
+      assert.ok((member(view, 'db2').apply?.bytes ?? 0) > 2_000_000, 'over the end of a log');
+    }
+    await viewWhen(topology, 'it has all of it again', caughtUp);
+  });
+
   it('says that semi-synchronous replication fell back, and who acknowledges', async (t) => {
     const cluster = await start(t, {
       replicas: 1,
