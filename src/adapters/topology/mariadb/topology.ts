@@ -1,0 +1,106 @@
+import type { ClusterView } from '../../../model/cluster.ts';
+import { StillpointError } from '../../../model/errors.ts';
+import type { MariadbPlace } from '../../../platform/mariadb-place.ts';
+import { mariadbRefusal, mariadbSaid, MariadbSession } from '../../../platform/mariadb-session.ts';
+import type { Platform, SecretReader, TopologyModule } from '../../../ports/module.ts';
+import type { Topology } from '../../../ports/topology.ts';
+import { binlogsSql, channelsSql, statusSql, variablesSql } from './commands.ts';
+import { config, type Config } from './config.ts';
+import { measure, type Target } from './lag.ts';
+import { type Facts, parseBinlogs, parseChannels, parseSemiSync, parseVariables } from './parse.ts';
+import { isWriter, type Seen } from './roles.ts';
+import { manager, viewOf } from './view.ts';
+
+/** For one server, from the connection to its last answer: the answer itself, and the second in which a replica is watched. */
+const limitMs = 5000;
+
+type Answer = (writer?: Target, certain?: boolean) => void;
+
+/** Replication of MariaDB: every server is asked, for nobody else knows who they are. */
+class MariadbTopology implements Topology {
+  readonly manager = manager;
+  readonly #settings: Config;
+  readonly #members: readonly (readonly [string, MariadbPlace])[];
+  readonly #platform: Platform;
+  readonly #secret: SecretReader;
+
+  constructor(settings: Config, platform: Platform, secret: SecretReader) {
+    this.#settings = settings;
+    this.#members = Object.entries(settings.members);
+    this.#platform = platform;
+    this.#secret = secret;
+  }
+
+  async view(signal: AbortSignal): Promise<ClusterView> {
+    signal.throwIfAborted();
+    // A replica that answers waits for the primary's answer, and nobody waits for a server that is silent.
+    const primary = Promise.withResolvers<Target | undefined>();
+    const answers = this.#members.map(() => Promise.withResolvers<void>());
+    // A writer with a channel that is stopped may be a replica: it counts only when there is no other.
+    let perhaps: Target | undefined;
+    void Promise.all(answers.map(({ promise }) => promise)).then(() => primary.resolve(perhaps));
+    const seen = await Promise.all(
+      this.#members.map(async ([name, place], index) => {
+        const answered: Answer = (found, certain) => {
+          if (found !== undefined && certain === true) primary.resolve(found);
+          perhaps ??= found;
+          answers[index]?.resolve();
+        };
+        try {
+          return await this.#ask(name, place, signal, answered, primary.promise);
+        } finally {
+          answered();
+        }
+      }),
+    );
+    signal.throwIfAborted();
+    return viewOf(seen, this.#settings);
+  }
+
+  async #ask(
+    name: string,
+    place: MariadbPlace,
+    signal: AbortSignal,
+    answered: Answer,
+    primary: Promise<Target | undefined>,
+  ): Promise<Seen> {
+    const { clock } = this.#platform;
+    try {
+      await using session = await MariadbSession.open(place, clock, this.#secret, { signal, limitMs });
+      const sinceMs = clock.monoMs();
+      const facts = await factsOf(session);
+      if (isWriter(facts)) {
+        const { serverId, binlogs, binlogPos: gtids } = facts;
+        answered({ serverId, binlogs, gtids, sinceMs }, facts.channels.length === 0);
+        return { name, facts };
+      }
+      answered();
+      const [from, [first]] = [await primary, facts.channels];
+      if (from === undefined || first === undefined) return { name, facts };
+      const channel = facts.channels.find(({ sourceId }) => sourceId === from.serverId) ?? first;
+      return { name, facts, measured: await measure(session, channel, from, clock, signal) };
+    } catch (cause) {
+      // A password that cannot be read, or an answer that is not understood, is no state of the member.
+      if (cause instanceof StillpointError) throw cause;
+      return { name, refused: mariadbRefusal(cause), said: mariadbSaid(cause) };
+    }
+  }
+}
+
+async function factsOf(session: MariadbSession): Promise<Facts> {
+  // First: a server that is no MariaDB has these, and answers the next question with a syntax error.
+  const variables = parseVariables(await session.query(variablesSql));
+  const channels = parseChannels(await session.query(channelsSql));
+  return {
+    ...variables,
+    channels,
+    semiSync: parseSemiSync(await session.query(statusSql)),
+    binlogs: variables.logs ? parseBinlogs(await session.query(binlogsSql)) : [],
+  };
+}
+
+export const mariadb = {
+  manager,
+  config,
+  create: (settings, platform, secret) => new MariadbTopology(settings, platform, secret),
+} satisfies TopologyModule<Config>;
