@@ -32,6 +32,8 @@ import { vss } from './snapshot/vss/provider.ts';
 import { zfs } from './snapshot/zfs/provider.ts';
 import { clusterpro } from './topology/clusterpro/topology.ts';
 import { gtmReplication } from './topology/gtm/topology.ts';
+import { galera } from './topology/galera/topology.ts';
+import { mariadb } from './topology/mariadb/topology.ts';
 import { irisMirror } from './topology/iris-mirror/topology.ts';
 import { patroni } from './topology/patroni/topology.ts';
 import { streaming } from './topology/streaming/topology.ts';
@@ -165,6 +167,8 @@ export const topologies: readonly RegisteredTopology[] = [
   topology(irisMirror([docker, kubernetes, ssh])),
   topology(patroni),
   topology(streaming),
+  topology(galera),
+  topology(mariadb),
   topology(gtmReplication([docker, kubernetes, ssh])),
   topology(clusterpro(ssh)),
 ];
