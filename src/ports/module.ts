@@ -59,6 +59,12 @@ export interface SnapshotModule<C> {
   create(config: C, platform: Platform): SnapshotProvider;
 }
 
+export interface TopologyModule<C> {
+  readonly manager: string;
+  readonly config: z.ZodType<C>;
+  create(config: C, platform: Platform, secret: SecretReader): Topology;
+}
+
 export interface StoreModule<C> {
   readonly kind: string;
   readonly config: z.ZodType<C>;
