@@ -65,6 +65,7 @@ export class ClusterproStandIn implements AsyncDisposable {
       boot: null,
       service: true,
       startup: 'auto',
+      boots: 1,
       suspended: [],
       silentFromMs: null,
       partitions: { cluster: '/dev/xvdb1', data: '/dev/xvdb2' },
@@ -80,6 +81,7 @@ export class ClusterproStandIn implements AsyncDisposable {
         state: 'in-use',
         attachment: { instance, device: '/dev/sdb', state: 'attached' },
         snapshot: null,
+        tags: {},
       };
       this.#store.putClusterPartition(`volumes/${id}`, {
         resource: 'md1',
