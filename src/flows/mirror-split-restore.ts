@@ -70,7 +70,7 @@ function snapshotIn(point: Point): string {
   throw new StillpointError('point-incomplete', `the point ${point.id} names no snapshot of a volume`);
 }
 
-const restoreSteps: readonly Step<SplitRestore>[] = [
+export const restoreSteps: readonly Step<SplitRestore>[] = [
   { name: 'look', run: look },
   {
     name: 'volumes',
