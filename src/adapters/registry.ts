@@ -4,6 +4,7 @@ import type { BlobStore } from '../ports/blob-store.ts';
 import type {
   ApplicationModule,
   Discovered,
+  MachinesModule,
   Platform,
   ReachModule,
   SecretReader,
@@ -12,6 +13,7 @@ import type {
   TopologyModule,
 } from '../ports/module.ts';
 import type { Host } from '../ports/host.ts';
+import type { Machines } from '../ports/machines.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
 import type { Topology } from '../ports/topology.ts';
 import { iris } from './application/iris/application.ts';
@@ -30,6 +32,8 @@ import { qemu } from './snapshot/qemu/provider.ts';
 import { reflink } from './snapshot/reflink/provider.ts';
 import { vss } from './snapshot/vss/provider.ts';
 import { zfs } from './snapshot/zfs/provider.ts';
+import { ec2 } from './machines/ec2/machines.ts';
+import { clusterpro } from './topology/clusterpro/topology.ts';
 import { streaming } from './topology/streaming/topology.ts';
 import { localStore } from './store/local/store.ts';
 
@@ -72,6 +76,12 @@ export interface RegisteredTopology {
   readonly kind: string;
   readonly config: z.ZodType;
   create(config: unknown, platform: Platform, secret: SecretReader): Topology;
+}
+
+export interface RegisteredMachines {
+  readonly kind: string;
+  readonly config: z.ZodType;
+  create(config: unknown, platform: Platform): Machines;
 }
 
 function application<C>(
@@ -121,6 +131,14 @@ function topology<C>(module: TopologyModule<C>): RegisteredTopology {
   };
 }
 
+function machinesOf<C>(module: MachinesModule<C>): RegisteredMachines {
+  return {
+    kind: module.kind,
+    config: module.config,
+    create: (config, platform) => module.create(module.config.parse(config), platform),
+  };
+}
+
 /** All adapters. Nothing else names them; a new one is one line here. */
 export const applications: readonly RegisteredApplication[] = [
   application(iris, () => []),
@@ -157,6 +175,8 @@ export const snapshotProviders: readonly RegisteredSnapshotProvider[] = [
   snapshotProvider(copy),
 ];
 
-export const topologies: readonly RegisteredTopology[] = [topology(streaming)];
+export const topologies: readonly RegisteredTopology[] = [topology(streaming), topology(clusterpro(ssh))];
+
+export const machines: readonly RegisteredMachines[] = [machinesOf(ec2)];
 
 export const stores: readonly RegisteredStore[] = [store(localStore, (directory) => [directory])];

@@ -85,6 +85,20 @@ export const restoreSteps: readonly Step<SplitRestore>[] = [
   { name: 'prove', run: proveRestored, commits: true },
 ];
 
+/** The steps, for people; reads the configuration and the point only. */
+export function splitRestorePlan(workload: Workload, environment: Environment, point: Point): readonly string[] {
+  const { split, machines } = splitToolsOf(workload, environment);
+  return [
+    `look       the cluster is well, ${snapshotIn(point)} is complete; initial mirror construction must be off in its configuration`,
+    `volumes    two of ${snapshotIn(point)}, one for each server (${machines.disks})`,
+    `stop-group ${split.command('stop-group')}; users are locked out until the end`,
+    `leave      ${split.command('restore-pre')} on both; both go off`,
+    'swap       the old volumes out and the new ones in; both on; their partitions are compared with the configuration',
+    `take       ${split.command('restore-post')} on both: from here on the new disks are the cluster`,
+    'prove      the mirror is whole and the group is online; the old volumes are kept',
+  ];
+}
+
 /** Gives both servers a disk from the point's snapshot; the old ones are kept. On failure they have the old ones again. */
 export async function splitRestore(
   workload: Workload,

@@ -31,16 +31,16 @@ const inOrder: readonly When[] = [
 
 /** Every rule that is broken. Pure. Empty: the disk shows the state at which the group had been stopped in order. */
 export function judgeSplit(split: SplitEvidence): readonly Broken[] {
-  const looks = new Map(split.looks.map((look) => [look.when, look]));
-  const missing = inOrder.filter((when) => !looks.has(when));
+  const found = new Set(split.looks.map(({ when }) => when));
+  const missing = inOrder.filter((when) => !found.has(when));
   if (missing.length > 0)
     return missing.map((when) => ({ rule: 'split-not-observed', said: `the cluster was not looked at: ${when}` }));
-  return inOrder
-    .flatMap((when) => {
-      const look = looks.get(when);
-      return look === undefined ? [] : rulesAt(when, look.seen, split);
-    })
-    .concat(snapshotRules(split), orderRules(split, looks));
+  const looks = split.looks.toSorted((a, b) => inOrder.indexOf(a.when) - inOrder.indexOf(b.when));
+  return [
+    ...looks.flatMap(({ when, seen }) => rulesAt(when, seen, split)),
+    ...snapshotRules(split),
+    ...orderRules(split, looks),
+  ];
 }
 
 function rulesAt(when: When, seen: SplitSeen, split: SplitEvidence): readonly Broken[] {
@@ -77,15 +77,11 @@ function snapshotRules({ snapshot, volume }: SplitEvidence): readonly Broken[] {
   return broken;
 }
 
-function orderRules(split: SplitEvidence, looks: ReadonlyMap<When, SplitLook>): readonly Broken[] {
-  const at = (when: When): number => looks.get(when)?.at.monoMs ?? Number.NaN;
-  const times = [
-    ...inOrder.slice(0, 5).map(at),
-    split.called.monoMs,
-    split.returned.monoMs,
-    ...inOrder.slice(5).map(at),
-  ];
-  return times.every((time, index) => index === 0 || time >= (times[index - 1] ?? Number.NaN))
+function orderRules({ called, returned }: SplitEvidence, looks: readonly SplitLook[]): readonly Broken[] {
+  const cut = inOrder.indexOf('after-cut');
+  const times = [...looks.slice(0, cut).map(({ at }) => at), called, returned, ...looks.slice(cut).map(({ at }) => at)];
+  const all = times.map(({ monoMs }) => monoMs);
+  return all.join(' ') === all.toSorted((a, b) => a - b).join(' ')
     ? []
     : [{ rule: 'split-disordered', said: 'the looks and the cut are not in their order in time' }];
 }

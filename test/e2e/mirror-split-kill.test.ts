@@ -1,4 +1,4 @@
-/** The run is killed at each of its transitions and around each of its commands that change something; then `recover`. */
+/** The run is killed at each of its transitions and after each of its commands that change something; then `recover`. */
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { splitBackupSteps } from '../../src/flows/mirror-split.ts';
@@ -13,7 +13,15 @@ import {
 } from './mirror-split-stage.ts';
 import { never } from './toy-scene.ts';
 
-const forever = (): Promise<never> => new Promise<never>(() => undefined);
+/** Runs that were killed: kept, for a run's open files must not be collected as forgotten ones. */
+const graves: Promise<never>[] = [];
+
+async function forever(): Promise<never> {
+  const grave = new Promise<never>(() => undefined);
+  graves.push(grave);
+  return await grave;
+}
+
 const looks = /^(?:clpstat|clpmdstat|clptoratio|cat|systemctl|lsblk|aws ec2 describe-)/;
 
 /** What kills a run at one place, and tells that it came there. */
@@ -37,14 +45,15 @@ class Killer {
     return { at: async (now) => (now === transition ? await this.die() : undefined) };
   }
 
-  /** Around the command of that number, of those that change something. */
-  around(number: number, when: 'before' | 'after'): Around {
-    const count = async (line: string): Promise<void> => {
-      if (looks.test(line)) return;
-      this.#count += 1;
-      if (this.#count === number) await this.die();
+  /** When the command of that number, of those that change something, has acted, and before anybody heard of it. */
+  after(number: number): Around {
+    return {
+      after: async ({ argv }) => {
+        if (looks.test(argv.join(' '))) return;
+        this.#count += 1;
+        if (this.#count === number) await this.die();
+      },
     };
-    return { [when]: ({ argv }: { readonly argv: readonly string[] }) => count(argv.join(' ')) };
   }
 }
 
@@ -80,19 +89,17 @@ describe('a backup by a split mirror that is killed', () => {
     });
   }
 
-  it('around each of its commands leaves a whole cluster and no snapshot without a point', async () => {
+  it('after each of its commands leaves a whole cluster and no snapshot without a point', async () => {
     let places = 0;
-    for (const when of ['before', 'after'] as const) {
-      for (let number = 1; ; number += 1) {
-        const killer = new Killer();
-        await using stage = await splitStage({ around: killer.around(number, when) });
-        stage.standIn.write('before');
-        if (!(await killed(stage, killer, runBackup))) break;
-        places += 1;
-        await assertRecovered(stage);
-      }
+    for (let number = 1; ; number += 1) {
+      const killer = new Killer();
+      await using stage = await splitStage({ around: killer.after(number) });
+      stage.standIn.write('before');
+      if (!(await killed(stage, killer, runBackup))) break;
+      places += 1;
+      await assertRecovered(stage);
     }
-    assert.ok(places >= 16, String(places));
+    assert.ok(places >= 8, String(places));
   });
 });
 
@@ -124,19 +131,17 @@ describe('a restore of both sides that is killed', () => {
     });
   }
 
-  it('around each of its commands has the old disks on both sides, or the new ones on both', async () => {
+  it('after each of its commands has the old disks on both sides, or the new ones on both', async () => {
     let places = 0;
-    for (const when of ['before', 'after'] as const) {
-      for (let number = 1; ; number += 1) {
-        const killer = new Killer();
-        const [made, run] = await pointed({ around: killer.around(number, when) }, { now: false });
-        await using stage = made;
-        if (!(await killed(stage, killer, run))) break;
-        places += 1;
-        assert.deepEqual((await stage.recover()).failures, []);
-        assertRestoredOrOld(stage.standIn);
-      }
+    for (let number = 1; ; number += 1) {
+      const killer = new Killer();
+      const [made, run] = await pointed({ around: killer.after(number) }, { now: false });
+      await using stage = made;
+      if (!(await killed(stage, killer, run))) break;
+      places += 1;
+      assert.deepEqual((await stage.recover()).failures, []);
+      assertRestoredOrOld(stage.standIn);
     }
-    assert.ok(places >= 24, String(places));
+    assert.ok(places >= 12, String(places));
   });
 });
