@@ -74,6 +74,16 @@ async function machineSeen(
   }
 }
 
+/** What it failed with; undefined when it said that it was done. */
+export async function failureOf(act: Promise<void>): Promise<Error | undefined> {
+  try {
+    await act;
+    return undefined;
+  } catch (error) {
+    return error instanceof Error ? error : new Error(messageOf(error));
+  }
+}
+
 const quickMs = 1_000;
 
 /**
@@ -90,12 +100,7 @@ export async function prove(
   const { clock } = tools.environment;
   const before = await lookAround(tools, servers);
   if (isSo(before)) return before;
-  let failure: unknown;
-  try {
-    await act();
-  } catch (error) {
-    failure = error;
-  }
+  const failure = await failureOf(act());
   const untilMs = clock.monoMs() + tools.limits.act;
   for (;;) {
     const seen = await lookAround(tools, servers);
@@ -114,7 +119,7 @@ export interface Drive {
   readonly servers: readonly string[];
   /** May change what it remembers: it is asked once a look. */
   readonly decide: (seen: SplitSeen, memory: DriveMemory) => SplitAct | Promise<SplitAct>;
-  readonly perform: (act: SplitAct) => Promise<void>;
+  readonly act: (act: SplitAct) => Promise<void>;
   /** Ends the drive before it is done. */
   readonly until?: (act: SplitAct, seen: SplitSeen) => boolean;
   /** Throws when it is no use to wait on. */
@@ -134,11 +139,11 @@ export interface DriveMemory {
 const mostTimes = 4;
 
 /** Looks, does the one thing that follows, and looks again, until it is done. Throws `undo-failed` at an alarm or a limit. */
-export async function drive({ tools, servers, decide, perform, until, check, signal }: Drive): Promise<SplitSeen> {
+export async function drive({ tools, servers, decide, act: doIt, until, check, signal }: Drive): Promise<SplitSeen> {
   const { clock } = tools.environment;
   const begun = new Map<string, number>();
   let since = clock.monoMs();
-  let failure: unknown;
+  let failure: Error | undefined;
   let last: SplitAct | undefined;
   let toldMs = since;
   for (;;) {
@@ -164,13 +169,7 @@ export async function drive({ tools, servers, decide, perform, until, check, sig
       toldMs = clock.monoMs();
       tell(tools, `${describe(act)}, for ${Math.round(waitedMs / 1000)} s of at most ${Math.round(limitMs / 1000)} s`);
     }
-    if (act.do !== 'wait') {
-      try {
-        await perform(act);
-      } catch (error) {
-        failure = error;
-      }
-    }
+    if (act.do !== 'wait') failure = (await failureOf(doIt(act))) ?? failure;
     await clock.sleep(tools.limits.poll, signal);
   }
 }
@@ -192,8 +191,47 @@ function describe(act: SplitAct): string {
     case 'detach':
     case 'attach':
       return `${act.do} ${act.volume}, ${act.server}`;
-    default:
+    case 'start-machine':
+    case 'stop-machine':
+    case 'post':
+    case 'start-group':
+    case 'recover-mirror':
+    case 'cut':
+    case 'alarm':
+    case 'done':
       return 'server' in act ? `${act.do} ${act.server}` : act.do;
+  }
+}
+
+/** `kind` says by which command a server comes back. */
+export async function perform(
+  { split, machines }: SplitTools,
+  act: SplitAct,
+  active: string,
+  kind: 'backup' | 'restore',
+): Promise<void> {
+  switch (act.do) {
+    case 'start-machine':
+      return await machines.start(act.server);
+    case 'stop-machine':
+      return await machines.stop(act.server);
+    case 'post':
+      return await split.phase(`${kind}-post`, act.server);
+    case 'start-group':
+      return await split.startGroup(act.server);
+    case 'resume':
+      return await split.resume(act.monitor, act.server);
+    case 'recover-mirror':
+      return await split.recover(active);
+    case 'detach':
+      return await machines.detach(act.volume, act.server);
+    case 'attach':
+      return await machines.attach(act.volume, act.server);
+    case 'wait':
+    case 'cut':
+    case 'alarm':
+    case 'done':
+      throw new Error(`nobody can ${act.do} here`);
   }
 }
 

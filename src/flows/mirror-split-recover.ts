@@ -2,7 +2,7 @@ import { messageOf, StillpointError } from '../model/errors.ts';
 import { nextAct, type SplitAct, type SplitBefore, type SplitSeen, type SplitWork } from '../model/mirror-split.ts';
 import type { Environment, Workload } from './environment.ts';
 import type { RunHistory, Trace } from './journal.ts';
-import { alarm, drive, splitToolsOf, tell, type DriveMemory, type SplitTools } from './mirror-split-drive.ts';
+import { alarm, drive, perform, splitToolsOf, tell, type DriveMemory, type SplitTools } from './mirror-split-drive.ts';
 import { restoreBack } from './mirror-split-swap.ts';
 import { pointTag } from './record.ts';
 
@@ -37,25 +37,6 @@ export function deciding(tools: SplitTools, state: Decisions): (seen: SplitSeen,
   };
 }
 
-export async function performSplit({ split, machines }: SplitTools, act: SplitAct, active: string): Promise<void> {
-  switch (act.do) {
-    case 'start-machine':
-      return await machines.start(act.server);
-    case 'stop-machine':
-      return await machines.stop(act.server);
-    case 'post':
-      return await split.phase('backup-post', act.server);
-    case 'start-group':
-      return await split.startGroup(act.server);
-    case 'resume':
-      return await split.resume(act.monitor, act.server);
-    case 'recover-mirror':
-      return await split.recover(active);
-    default:
-      throw new Error(`nobody can ${act.do} here`);
-  }
-}
-
 /**
  * The way back to a whole cluster from any step. Takes no cancellation. Throws `undo-failed` with what a person must do when it cannot go
  * on.
@@ -67,7 +48,7 @@ export async function makeWhole(tools: SplitTools, state: Decisions): Promise<vo
     tools,
     servers: [active, standby],
     decide: deciding(tools, state),
-    perform: (act) => performSplit(tools, act, active),
+    act: (act) => perform(tools, act, active, 'backup'),
   });
   const { group } = seen;
   if (group.status === 'online' && group.on !== active)

@@ -5,7 +5,7 @@ import type { MadeVolume } from '../ports/machines.ts';
 import { lockWorkload, newRunId, Slot, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
 import type { Trace } from './journal.ts';
-import { drive, lookAround, prove, splitToolsOf, type SplitTools } from './mirror-split-drive.ts';
+import { drive, failureOf, lookAround, prove, splitToolsOf, type SplitTools } from './mirror-split-drive.ts';
 import { goTo, restoreBack } from './mirror-split-swap.ts';
 import { refuse, refuseElsewhere, surveySplit } from './mirror-split-survey.ts';
 import { refuseLeftHold } from './recover.ts';
@@ -176,12 +176,9 @@ async function makeVolumes(
   const { clock } = state.environment;
   const fresh: Record<string, string> = {};
   for (const server of state.servers) {
-    let failure: unknown;
-    await machines
-      .volumeFrom(state.snapshot, state.zones.get()[server] ?? '', runId, server)
-      .catch((error: unknown) => {
-        failure = error;
-      });
+    const failure = await failureOf(
+      machines.volumeFrom(state.snapshot, state.zones.get()[server] ?? '', runId, server),
+    );
     const untilMs = clock.monoMs() + limits.attach;
     for (;;) {
       const all: readonly MadeVolume[] = await machines.volumes(runId, server).catch(() => []);
@@ -241,7 +238,7 @@ async function leave(state: SplitRestore, signal: AbortSignal): Promise<void> {
       const on = servers.find((server) => seen.servers[server]?.machine !== 'stopped');
       return on === undefined ? { do: 'done' } : { do: 'wait', for: 'off', said: `${on} goes off`, server: on };
     },
-    perform: () => Promise.resolve(),
+    act: () => Promise.resolve(),
   });
 }
 

@@ -6,7 +6,7 @@ import {
   type SplitSeen,
   type SplitWork,
 } from '../model/mirror-split.ts';
-import { drive, type DriveMemory, type SplitTools } from './mirror-split-drive.ts';
+import { drive, perform, type DriveMemory, type SplitTools } from './mirror-split-drive.ts';
 import { partitionsAt } from './mirror-split-survey.ts';
 
 type Disks = Readonly<Record<string, string>>;
@@ -56,27 +56,6 @@ function decidingRestore(tools: SplitTools, way: Way): (seen: SplitSeen, memory:
   };
 }
 
-async function performRestore({ split, machines }: SplitTools, act: SplitAct): Promise<void> {
-  switch (act.do) {
-    case 'start-machine':
-      return await machines.start(act.server);
-    case 'stop-machine':
-      return await machines.stop(act.server);
-    case 'post':
-      return await split.phase('restore-post', act.server);
-    case 'start-group':
-      return await split.startGroup(act.server);
-    case 'resume':
-      return await split.resume(act.monitor, act.server);
-    case 'detach':
-      return await machines.detach(act.volume, act.server);
-    case 'attach':
-      return await machines.attach(act.volume, act.server);
-    default:
-      throw new Error(`nobody can ${act.do} here`);
-  }
-}
-
 export async function goTo(
   tools: SplitTools,
   way: Way,
@@ -86,7 +65,7 @@ export async function goTo(
     tools,
     servers: [way.before.active, way.before.standby],
     decide: decidingRestore(tools, way),
-    perform: (act) => performRestore(tools, act),
+    act: (act) => perform(tools, act, way.before.active, 'restore'),
     ...more,
   });
 }

@@ -1,4 +1,4 @@
-import { messageOf, StillpointError } from '../model/errors.ts';
+import { StillpointError } from '../model/errors.ts';
 import { observe } from '../model/cluster.ts';
 import { isWhole, type SplitAct, type SplitStep } from '../model/mirror-split.ts';
 import type { Finding } from '../model/point.ts';
@@ -7,9 +7,9 @@ import type { BackupRequest, BackupResult } from './backup-state.ts';
 import { viewOf } from './cluster.ts';
 import { lockWorkload, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
-import { drive, lookAround, prove, type SplitTools } from './mirror-split-drive.ts';
+import { drive, failureOf, lookAround, perform, prove, type SplitTools } from './mirror-split-drive.ts';
 import { recordSplit } from './mirror-split-record.ts';
-import { deciding, makeWhole, performSplit, removeCut } from './mirror-split-recover.ts';
+import { deciding, makeWhole, removeCut } from './mirror-split-recover.ts';
 import { SplitBackup } from './mirror-split-state.ts';
 import { refuse, refuseElsewhere, surveySplit } from './mirror-split-survey.ts';
 import { refuseLeftHold } from './recover.ts';
@@ -149,16 +149,13 @@ async function leave(state: SplitBackup, signal: AbortSignal): Promise<void> {
   const seen = await lookAround(tools, servers);
   if (seen.servers[standby]?.colour !== 'RED') throw changed(`${standby} is not isolated any more`);
   state.note('before-leave', seen);
-  let failure: unknown;
-  await tools.split.phase('backup-pre', standby).catch((error: unknown) => {
-    failure = error;
-  });
+  const failure = await failureOf(tools.split.phase('backup-pre', standby));
   await drive({
     tools,
     servers,
     signal,
     decide: deciding(tools, state),
-    perform: (act) => performSplit(tools, act, before.active),
+    act: (act) => perform(tools, act, before.active, 'backup'),
     until: (act) => act.do === 'cut',
     check: (_, now, waitedMs) => {
       const server = now.servers[standby];
@@ -167,7 +164,7 @@ async function leave(state: SplitBackup, signal: AbortSignal): Promise<void> {
       throw (
         failure ??
         new StillpointError('command-failed', `${standby} was told to leave, and did not`, {
-          hint: `see \`clpbackup.sh --pre\` on ${standby} by hand`,
+          hint: `run \`${tools.split.command('backup-pre')}\` on ${standby} by hand to see why`,
         })
       );
     },
@@ -185,11 +182,8 @@ async function cutDisk(state: SplitBackup): Promise<void> {
     );
   state.note('off', seen);
   state.called = environment.clock.now();
-  let failure: unknown;
-  await tools.machines.snapshot(volume, runId).catch((error: unknown) => {
-    failure = error;
-  });
-  const made = await cutOf(tools, runId, () => failure);
+  const failure = await failureOf(tools.machines.snapshot(volume, runId));
+  const made = await cutOf(tools, runId, failure);
   state.returned = environment.clock.now();
   state.snapshot.set(made);
   // Nobody wants it cut a second time on the way back.
@@ -203,7 +197,7 @@ async function cutDisk(state: SplitBackup): Promise<void> {
 }
 
 /** The call may have been lost after it was done. */
-async function cutOf(tools: SplitTools, runId: string, failure: () => unknown): Promise<CutSnapshot> {
+async function cutOf(tools: SplitTools, runId: string, failure: Error | undefined): Promise<CutSnapshot> {
   const { clock } = tools.environment;
   const untilMs = clock.monoMs() + tools.limits.act;
   for (;;) {
@@ -214,11 +208,14 @@ async function cutOf(tools: SplitTools, runId: string, failure: () => unknown): 
     if (clock.monoMs() >= untilMs) break;
     await clock.sleep(tools.limits.poll);
   }
-  const why = failure();
-  throw new StillpointError('cut-failed', `no snapshot was made${why === undefined ? '' : `: ${messageOf(why)}`}`, {
-    hint: 'see by hand whether the machines can be asked and snapshots may be made',
-    cause: why,
-  });
+  throw new StillpointError(
+    'cut-failed',
+    `no snapshot was made${failure === undefined ? '' : `: ${failure.message}`}`,
+    {
+      hint: 'see by hand whether the machines can be asked and snapshots may be made',
+      cause: failure,
+    },
+  );
 }
 
 /** On, as long as what follows is of this step. */
@@ -231,7 +228,7 @@ async function forward(
     servers: state.servers,
     signal: state.signal,
     decide: deciding(state.tools, state),
-    perform: (act) => performSplit(state.tools, act, state.before.active),
+    act: (act) => perform(state.tools, act, state.before.active, 'backup'),
     until: (act) => !ofStep.includes(act.do === 'wait' ? act.for : act.do),
   });
 }

@@ -125,7 +125,7 @@ describe('the next act of a backup, in every state', () => {
   }
   const actives = [
     well,
-    ...[off, { colour: 'RED' }, { suspended: ['mdw1', 'other'] }].map((each) => ({ ...well, ...each })),
+    ...[off, { colour: 'RED' }, { suspended: ['mdw1', 'other'] }].map((other) => ({ ...well, ...other })),
   ];
   const groups: readonly SplitSeen['group'][] = [online, offline, { status: 'online', on: 'two' }];
 

@@ -114,7 +114,10 @@ export class ClusterproSplit implements Split {
         return commands.breakMirror(directory, mirror).join(' ');
       case 'recover':
         return commands.recoverMirror(directory, mirror).join(' ');
-      default:
+      case 'backup-pre':
+      case 'backup-post':
+      case 'restore-pre':
+      case 'restore-post':
         return commands.phaseOf(directory, step).join(' ');
     }
   }
