@@ -24,6 +24,7 @@ export class SplitBackup implements Decisions {
   readonly seen: ClusterEvidence['seen'][number][] = [];
   cut: 'wanted' | 'no' = 'wanted';
   groupIsOurs = false;
+  stoppedFrom: Moment | undefined;
   brokenFrom: Moment | undefined;
   broken: Moment | undefined;
   called: Moment | undefined;

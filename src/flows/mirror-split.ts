@@ -84,6 +84,7 @@ async function quiesce(state: SplitBackup): Promise<void> {
   state.groupIsOurs = true;
   const { active } = state.before;
   state.event(`stop the group on ${active}`);
+  state.stoppedFrom = state.environment.clock.now();
   await prove(
     state.tools,
     state.servers,
@@ -141,6 +142,11 @@ async function goOn(state: SplitBackup): Promise<void> {
   );
   state.groupIsOurs = false;
   state.event(`the group is online on ${active}`);
+  const { clock, reporter } = state.environment;
+  const seconds = Math.round((clock.monoMs() - (state.stoppedFrom?.monoMs ?? clock.monoMs())) / 1000);
+  const finding: Finding = { severity: 'info', check: 'mirror-split', said: `users were locked out for ${seconds} s` };
+  state.findings.push(finding);
+  reporter.finding(finding);
 }
 
 async function leave(state: SplitBackup, signal: AbortSignal): Promise<void> {

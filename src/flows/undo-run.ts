@@ -98,7 +98,8 @@ async function undoTrace(
       return `failover of ${cluster} is not held off any more`;
     }
     case 'split':
-      return trace.work === newestSplit(tracesOf(history))
+      // What a run that has committed left is whole, and somebody may have suspended a monitor for reasons of their own since.
+      return !isCommitted(history) && trace.work === newestSplit(tracesOf(history))
         ? await recoverSplit(trace.work, history, workload, environment)
         : undefined;
     case 'guard':

@@ -115,7 +115,7 @@ describe('the method mirror-split', () => {
   it('tells what it waits for, and when the time with one copy is longer than planned', async () => {
     await using stage = await splitStage({ limits: { oneCopy: 60_000 }, standIn: { resyncMs: 10 * minuteMs } });
     const { findings } = await stage.backup();
-    assert.match(findings[0]?.said ?? '', /one copy and no failover for \d+ s, longer than the 60 s/);
+    assert.match(findings[1]?.said ?? '', /one copy and no failover for \d+ s, longer than the 60 s/);
     assert.equal(stage.alarms.length, 1);
     const said = stage.findings.map((finding) => finding.said).join('\n');
     assert.match(said, /waiting: the standby copies what it missed, for \d+ s of at most 3600 s/);

@@ -46,8 +46,15 @@ export const snapshotById = (where: Where, id: string): Argv =>
   ec2(where, 'describe-snapshots', '--owner-ids', 'self', '--filters', `Name=snapshot-id,Values=${id}`);
 export const deleteSnapshot = (where: Where, id: string): Argv => ec2(where, 'delete-snapshot', '--snapshot-id', id);
 
-export const createVolume = (where: Where, snapshot: string, zone: string, run: string, server: string): Argv => [
+export const createVolume = (
+  where: Where & Pick<Config, 'volumeType'>,
+  snapshot: string,
+  zone: string,
+  run: string,
+  server: string,
+): Argv => [
   ...ec2(where, 'create-volume', '--snapshot-id', snapshot, '--availability-zone', zone),
+  ...['--volume-type', where.volumeType],
   ...tags('volume', { [runTag]: run, [serverTag]: server }),
 ];
 export const volumesOf = (where: Where, run: string, server: string): Argv =>

@@ -15,6 +15,9 @@ export const config = z
       .record(server, z.string().regex(/^i-[0-9a-f]{1,32}$/, { error: 'must be an instance id such as i-0abc' }))
       .refine((all) => Object.keys(all).length === 2, { error: 'must name the instances of both servers' })
       .describe('The instance of each server, by its name in the cluster.'),
+    volumeType: word
+      .default('gp3')
+      .describe('Type of the volumes that a restore makes, with the throughput that the type has by itself.'),
     devices: z
       .record(
         server,

@@ -53,7 +53,10 @@ describe('commands', () => {
       ...['--region', 'eu-central-1', '--profile', 'backup', '--output', 'json', '--no-cli-pager'],
       ...['--tag-specifications', 'ResourceType=snapshot,Tags=[{Key=stillpoint-run,Value=run}]'],
     ]);
-    assert.match(createVolume({}, 's', 'a', 'run', 'one').join(' '), /Key=stillpoint-server,Value=one/);
+    assert.match(
+      createVolume({ volumeType: 'gp3' }, 's', 'a', 'run', 'one').join(' '),
+      /Key=stillpoint-server,Value=one/,
+    );
   });
 
   it('take no server without a device', () => {
