@@ -20,7 +20,7 @@ export const minuteMs = 60_000;
 const limits: SplitLimits = {
   ...{ answer: 2 * minuteMs, off: 5 * minuteMs, boot: 10 * minuteMs, service: 5 * minuteMs, group: 5 * minuteMs },
   ...{ whole: 60 * minuteMs, attach: 5 * minuteMs, act: minuteMs, autoRecovery: 3 * minuteMs },
-  ...{ snapshot: 60 * minuteMs, oneCopy: 30 * minuteMs, poll: 5_000 },
+  ...{ snapshot: 60 * minuteMs, oneCopy: 30 * minuteMs, poll: 15_000 },
 };
 
 /** A workload on a cluster that is not there. Time passes only where a flow waits. */
