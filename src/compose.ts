@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { existsSync, readFileSync } from 'node:fs';
 import { localHost } from './adapters/host/local/host.ts';
-import { applications, platformAt, snapshotProviders, stores, topologies } from './adapters/registry.ts';
+import { applications, machines, platformAt, snapshotProviders, stores, topologies } from './adapters/registry.ts';
 import { catalogFile, openCatalog, type Catalog } from './catalog/catalog.ts';
 import type { FoundApplication, Session } from './cli/command.ts';
 import {
@@ -161,6 +161,14 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
   );
   return {
     ...whole,
+    ...(config.machines === undefined
+      ? {}
+      : {
+          mirrorSplit: {
+            machines: moduleOf(machines, config.machines.kind).create(config.machines.config, platform),
+            limits: config.splitLimits,
+          },
+        }),
     cluster: {
       topology: moduleOf(topologies, topology.kind).create(topology.config, platform, (source) =>
         readSecret(source, systemExec, platform.log),

@@ -4,6 +4,7 @@ import type { BlobStore } from '../ports/blob-store.ts';
 import type {
   ApplicationModule,
   Discovered,
+  MachinesModule,
   Platform,
   ReachModule,
   SecretReader,
@@ -12,6 +13,7 @@ import type {
   TopologyModule,
 } from '../ports/module.ts';
 import type { Host } from '../ports/host.ts';
+import type { Machines } from '../ports/machines.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
 import type { Topology } from '../ports/topology.ts';
 import { iris } from './application/iris/application.ts';
@@ -30,6 +32,7 @@ import { qemu } from './snapshot/qemu/provider.ts';
 import { reflink } from './snapshot/reflink/provider.ts';
 import { vss } from './snapshot/vss/provider.ts';
 import { zfs } from './snapshot/zfs/provider.ts';
+import { ec2 } from './machines/ec2/machines.ts';
 import { clusterpro } from './topology/clusterpro/topology.ts';
 import { gtmReplication } from './topology/gtm/topology.ts';
 import { galera } from './topology/galera/topology.ts';
@@ -80,6 +83,12 @@ export interface RegisteredTopology {
   create(config: unknown, platform: Platform, secret: SecretReader): Topology;
 }
 
+export interface RegisteredMachines {
+  readonly kind: string;
+  readonly config: z.ZodType;
+  create(config: unknown, platform: Platform): Machines;
+}
+
 function application<C>(
   module: ApplicationModule<C>,
   dataPaths: (config: C) => readonly string[],
@@ -124,6 +133,14 @@ function topology<C>(module: TopologyModule<C>): RegisteredTopology {
     kind: module.manager,
     config: module.config,
     create: (config, ...rest) => module.create(module.config.parse(config), ...rest),
+  };
+}
+
+function machinesOf<C>(module: MachinesModule<C>): RegisteredMachines {
+  return {
+    kind: module.kind,
+    config: module.config,
+    create: (config, platform) => module.create(module.config.parse(config), platform),
   };
 }
 
@@ -172,5 +189,7 @@ export const topologies: readonly RegisteredTopology[] = [
   topology(gtmReplication([docker, kubernetes, ssh])),
   topology(clusterpro(ssh)),
 ];
+
+export const machines: readonly RegisteredMachines[] = [machinesOf(ec2)];
 
 export const stores: readonly RegisteredStore[] = [store(localStore, (directory) => [directory])];

@@ -37,7 +37,7 @@ export async function backupCommand(context: Context, name: string, options: Bac
   };
 }
 
-export const methods: readonly Method[] = ['snapshot', 'online', 'concurrent', 'cold'];
+export const methods: readonly Method[] = ['snapshot', 'online', 'concurrent', 'cold', 'mirror-split'];
 
 export function methodOf(text: string | undefined): Method | undefined {
   if (text === undefined) return undefined;

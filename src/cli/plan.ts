@@ -1,3 +1,5 @@
+import type { Workload } from '../flows/environment.ts';
+import { planSplitBackup } from '../flows/mirror-split-plan.ts';
 import { planBackup, type Plan } from '../flows/survey.ts';
 import { errorTable, ExitCode, type ErrorCode } from '../model/errors.ts';
 import type { Level } from '../model/point.ts';
@@ -16,12 +18,31 @@ export async function planCommand(
   const session = await context.session();
   const workload = workloadOf(session, name);
   const method = methodOf(options.method) ?? workload.method ?? 'snapshot';
+  if (method === 'mirror-split') return await planSplit(context, workload);
   const plan = await planBackup(workload, session.environment, { level: options.level, method }, context.signal);
   const first = plan.refusals[0];
   return {
     document: { outcome: 'complete', plan },
     lines: planLines(plan, context.paint),
     exit: first === undefined ? ExitCode.done : exitOf(first.code),
+  };
+}
+
+/** The steps with their commands, and why it would not begin now. */
+async function planSplit(context: Context, workload: Workload): Promise<Answer> {
+  const session = await context.session();
+  const plan = await planSplitBackup(workload, session.environment, context.signal);
+  const [first] = plan.refusals;
+  return {
+    document: { outcome: 'complete', plan },
+    lines: [
+      `plan of a backup of ${context.paint('bold', workload.name)} by mirror-split; nothing was touched`,
+      ...plan.steps.map(({ name, does }, index) => `  ${String(index + 1).padStart(2)}  ${name.padEnd(13)}  ${does}`),
+      '',
+      'from break until whole there is one copy and no failover; from quiesce until go-on users are locked out',
+      ...plan.refusals.map((refusal) => context.paint('red', `refused: ${refusal}`)),
+    ],
+    exit: first === undefined ? ExitCode.done : ExitCode.refused,
   };
 }
 

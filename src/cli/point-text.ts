@@ -26,12 +26,20 @@ export function pointLines(point: Point, paint: Paint): readonly string[] {
       [
         'hold',
         hold === null
-          ? point.marks === null
-            ? 'none: cut without one'
-            : `none: the engine copied itself (${point.method})`
+          ? point.method === 'mirror-split'
+            ? 'none: the group was stopped while the mirror was taken apart'
+            : point.marks === null
+              ? 'none: cut without one'
+              : `none: the engine copied itself (${point.method})`
           : `${duration(hold.heldMs)} of a budget of ${duration(hold.budgetMs)}, own overhead ${duration(hold.overheadMs)}, ${hold.heldThroughout ? 'held throughout' : 'did not last'}`,
       ],
-      ['volumes', point.volumes.map((volume) => `${volume.provider}: ${volume.paths.join(', ')}`)],
+      [
+        'volumes',
+        point.volumes.map(
+          ({ provider, paths, snapshot }) =>
+            `${provider}: ${paths.join(', ')}${snapshot === undefined ? '' : `, snapshot ${snapshot}`}`,
+        ),
+      ],
       ['journal', journal === null ? undefined : `up to ${journal.file} at ${journal.position}`],
       [
         'bytes',

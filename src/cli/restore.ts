@@ -2,6 +2,8 @@ import { createInterface } from 'node:readline/promises';
 import { resolve } from 'node:path';
 import { prepareRecovery } from '../flows/materialize.ts';
 import { restore, type RestoreResult, type RestoreTarget } from '../flows/restore.ts';
+import type { Workload } from '../flows/environment.ts';
+import { splitRestore, splitRestorePlan } from '../flows/mirror-split-restore.ts';
 import { StillpointError } from '../model/errors.ts';
 import type { Point } from '../model/point.ts';
 import type { Answer, Context } from './command.ts';
@@ -21,6 +23,7 @@ export async function restoreCommand(context: Context, what: string, options: Re
   const session = await context.session();
   const { plan, workload } = await chooseRecovery(session, what, options.to);
   const { point } = plan;
+  if (plan.base.method === 'mirror-split') return await restoreSides(context, workload, plan, options);
   if (options.plan === true) return await planOnly(context, plan);
   for (const line of planLines(plan)) context.reporter.say(line);
   const target = targetOf(point, options.target);
@@ -29,6 +32,39 @@ export async function restoreCommand(context: Context, what: string, options: Re
   return {
     document: { outcome: 'complete', point, plan: planDocument(plan), restore: { target: target.kind, ...result } },
     lines: resultLines(context, point, result),
+  };
+}
+
+/** Both servers get a disk from the point's snapshot: there is no other place for it. */
+async function restoreSides(
+  context: Context,
+  workload: Workload,
+  plan: RecoveryPlan,
+  options: RestoreOptions,
+): Promise<Answer> {
+  const session = await context.session();
+  const { point } = plan;
+  if (options.target !== 'in-place' || point !== plan.base || plan.journals.length > 0) {
+    throw new StillpointError(
+      'usage',
+      `${point.id} is a snapshot of a disk: it is restored as it is, to both servers`,
+      {
+        hint: `\`stillpoint restore ${point.id} --target in-place\`, or make a volume of ${point.volumes[0]?.snapshot ?? 'it'} by hand`,
+      },
+    );
+  }
+  const steps = splitRestorePlan(workload, session.environment, point);
+  if (options.plan === true) return { document: { outcome: 'complete', point, plan: { steps } }, lines: steps };
+  for (const line of steps) context.reporter.say(line);
+  if (options.yes !== true)
+    await confirm(context, point, `the disks of both servers of ${workload.name}? The old volumes are kept.`);
+  const restored = await splitRestore(workload, session.environment, { point, signal: context.signal });
+  return {
+    document: { outcome: 'complete', point, restore: { target: 'in-place', ...restored } },
+    lines: [
+      `${context.paint('green', 'restored')} ${point.id} of ${localTime(point.cutAt)} to both servers, ${duration(restored.tookMs)}`,
+      ...pairs(restored.volumes.map(({ server, volume, kept }) => [server, `${volume}; ${kept} is kept`] as const)),
+    ],
   };
 }
 
@@ -84,10 +120,17 @@ function targetOf(point: Point, target: string | undefined): RestoreTarget {
   return { kind: 'directory', path: resolve(target ?? `${point.workload}-${point.id}`) };
 }
 
-async function confirm(context: Context, point: Point): Promise<void> {
-  const question = `restore ${point.id} of ${localTime(point.cutAt)} over the files of ${point.workload}? The files of now are kept aside.`;
+async function confirm(
+  context: Context,
+  point: Point,
+  over = `the files of ${point.workload}? The files of now are kept aside.`,
+): Promise<void> {
+  const question = `restore ${point.id} of ${localTime(point.cutAt)} over ${over}`;
   const refusal = new StillpointError('usage', 'a restore in place is not begun without a yes', {
-    hint: `give --yes, or restore beside: \`stillpoint restore ${point.id} --target DIR\``,
+    hint:
+      point.method === 'mirror-split'
+        ? 'give --yes; --plan shows what would be done'
+        : `give --yes, or restore beside: \`stillpoint restore ${point.id} --target DIR\``,
   });
   if (context.json || !process.stdin.isTTY || !process.stderr.isTTY) throw refusal;
   const terminal = createInterface({ input: process.stdin, output: process.stderr });

@@ -4,6 +4,7 @@ import { join, normalize, resolve, sep } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
 import { applications, stores } from '../adapters/registry.ts';
 import { codeOf, messageOf, StillpointError } from '../model/errors.ts';
+import type { SplitLimits } from '../model/mirror-split.ts';
 import type { Method } from '../model/point.ts';
 import type { SecretSource } from '../ports/module.ts';
 import { byPlace, errorMap, placeOf, placeOfOffset, type Problem, problemsOf, type Source } from './problems.ts';
@@ -44,6 +45,8 @@ export interface WorkloadConfig {
   readonly degradedStorage: 'refuse' | 'accept';
   readonly drillDirectory: string | undefined;
   readonly cluster: ClusterConfig | undefined;
+  readonly machines: Chosen | undefined;
+  readonly splitLimits: SplitLimits;
 }
 
 export interface Config {
@@ -170,6 +173,8 @@ function assemble(parsed: ParsedConfig, file: string): Config {
       degradedStorage: workload.degradedStorage,
       drillDirectory: workload.drill.directory,
       cluster: clusterOf(workload),
+      machines: workload.machines === undefined ? undefined : chosen(workload.machines),
+      splitLimits: limitsOf(workload.mirrorSplit),
     },
   ]);
   return {
@@ -178,6 +183,23 @@ function assemble(parsed: ParsedConfig, file: string): Config {
     stateDirectory: parsed.stateDirectory ?? defaultStateDirectory(),
     notifyCommand: notifyCommandOf(parsed),
     workloads: new Map(workloads),
+  };
+}
+
+function limitsOf(texts: ParsedWorkload['mirrorSplit']): SplitLimits {
+  return {
+    answer: millisecondsOf(texts.answer),
+    off: millisecondsOf(texts.off),
+    boot: millisecondsOf(texts.boot),
+    service: millisecondsOf(texts.service),
+    group: millisecondsOf(texts.group),
+    whole: millisecondsOf(texts.whole),
+    attach: millisecondsOf(texts.attach),
+    act: millisecondsOf(texts.act),
+    autoRecovery: millisecondsOf(texts.autoRecovery),
+    snapshot: millisecondsOf(texts.snapshot),
+    oneCopy: millisecondsOf(texts.oneCopy),
+    poll: millisecondsOf(texts.poll),
   };
 }
 

@@ -1,6 +1,6 @@
 import { isAbsolute } from 'node:path';
 import { z } from 'zod';
-import { applications, reaches, snapshotProviders, stores, topologies } from '../adapters/registry.ts';
+import { applications, machines, reaches, snapshotProviders, stores, topologies } from '../adapters/registry.ts';
 import { formatDuration, missingUnit, parseDuration } from './units.ts';
 
 /** A name and its settings, as adapters are written: `{ sqlite: { file: ... } }`. */
@@ -110,6 +110,30 @@ const member = z
   })
   .describe('Which member of the cluster is backed up.');
 
+const upTo = (ms: number, description: string, otherwise: string) =>
+  duration({ above: 0, most: ms })
+    .default(otherwise)
+    .meta({ 'x-type': 'duration', pattern: '^\\d+(\\.\\d+)?(ms|s|m|h|d)$', description });
+
+const hourMs = 3_600_000;
+
+const mirrorSplit = z
+  .strictObject({
+    answer: upTo(hourMs, 'A server or the service that runs the machines does not answer.', '2m'),
+    off: upTo(4 * hourMs, 'A server that was told to leave goes off.', '15m'),
+    boot: upTo(4 * hourMs, 'A machine that was started answers.', '15m'),
+    service: upTo(4 * hourMs, 'The cluster services of a server that is up are running.', '10m'),
+    group: upTo(4 * hourMs, 'The failover group says where it is online.', '10m'),
+    whole: upTo(7 * 24 * hourMs, 'The standby has copied what it missed.', '4h'),
+    attach: upTo(4 * hourMs, 'A volume is made, attached or detached.', '10m'),
+    act: upTo(hourMs, 'What a command did shows in the state.', '3m'),
+    autoRecovery: upTo(4 * hourMs, 'The mirror begins to recover by itself; it is told to after that.', '5m'),
+    snapshot: upTo(7 * 24 * hourMs, 'The snapshot is complete. The cluster is whole meanwhile.', '24h'),
+    oneCopy: upTo(7 * 24 * hourMs, 'Planned time with one copy and no failover. Longer is an alarm.', '1h'),
+    poll: upTo(60_000, 'Between two looks.', '10s'),
+  })
+  .describe('How long each wait of the method `mirror-split` may last before it is an alarm.');
+
 const workload = z
   .strictObject({
     application: oneOf(applications, 'application').describe(
@@ -149,12 +173,16 @@ const workload = z
       .optional()
       .describe('Members of the cluster that can be backed up from here, by the names that the cluster gives them.'),
     member: member.prefault({}),
+    machines: oneOf(machines, 'kind of machines')
+      .optional()
+      .describe("The virtual machines of the cluster's servers, for the method `mirror-split`: exactly one kind."),
+    mirrorSplit: mirrorSplit.prefault({}),
     hold: hold.prefault({}),
     method: z
-      .enum(['snapshot', 'online', 'concurrent', 'cold'])
+      .enum(['snapshot', 'online', 'concurrent', 'cold', 'mirror-split'])
       .default('snapshot')
       .describe(
-        "How a backup is made where nobody says it. `snapshot`: freeze, cut, thaw. `online`: the engine's own backup. `concurrent`: live files, closed by the engine's own incremental. `cold`: stop the users, cut, start them again.",
+        "How a backup is made where nobody says it. `snapshot`: freeze, cut, thaw. `online`: the engine's own backup. `concurrent`: live files, closed by the engine's own incremental. `cold`: stop the users, cut, start them again. `mirror-split`: take the standby of a mirror disk cluster out, cut its disk, let it come back.",
       ),
     consistency: z
       .enum(['application', 'crash'])

@@ -12,6 +12,7 @@ import { budgetOf, locateGroup, refsOf } from './group.ts';
 import { examineLayers } from './layers.ts';
 import { lockWorkload, runDirectory, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
+import { splitBackup } from './mirror-split.ts';
 import { chooseParent, predict } from './predict.ts';
 import { refuseLeftHold } from './recover.ts';
 import { runJournaled } from './run.ts';
@@ -76,6 +77,7 @@ export async function backup(
   environment: Environment,
   request: BackupRequest,
 ): Promise<BackupResult> {
+  if (request.method === 'mirror-split') return await splitBackup(workload, environment, request);
   const lock = await lockWorkload(environment, workload.name);
   try {
     await refuseLeftHold(workload, environment);

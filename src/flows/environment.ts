@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { randomBytes } from 'node:crypto';
 import type { Catalog } from '../catalog/catalog.ts';
 import { StillpointError } from '../model/errors.ts';
+import type { SplitLimits } from '../model/mirror-split.ts';
 import type { Finding, Method } from '../model/point.ts';
 import type { Clock } from '../platform/clock.ts';
 import type { Exec } from '../platform/exec.ts';
@@ -10,6 +11,7 @@ import type { Logger } from '../platform/logger.ts';
 import { tryLock, type ProcessLock } from '../platform/process-lock.ts';
 import type { Application } from '../ports/application.ts';
 import type { Host } from '../ports/host.ts';
+import type { Machines } from '../ports/machines.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
 import type { Progress, Repository } from '../repository/api.ts';
 import type { launchGuard } from '../guard/launch.ts';
@@ -34,6 +36,8 @@ export interface Workload {
   readonly budgetMs: number | undefined;
   /** How backups are made where nobody says it. */
   readonly method?: Method;
+  /** The machines of its cluster's servers, for the method `mirror-split`. Absent: it is not told what they are. */
+  readonly mirrorSplit?: { readonly machines: Machines; readonly limits: SplitLimits };
   /** The weakest verdict that is accepted. */
   readonly consistency: 'application' | 'crash';
   /** Whether an unsound layer below the cut (a degraded array...) refuses a backup. Undefined: it does. */

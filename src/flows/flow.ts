@@ -118,7 +118,11 @@ async function undoAll<S>(begun: readonly Step<S>[], state: S, context: FlowCont
     'undo-failed',
     `${messageOf(failure)}; and it could not all be undone: ${failures.map(messageOf).join('; ')}`,
     {
-      hint: 'run `stillpoint recover`',
+      // What a person must do first outweighs what can be tried again.
+      hint:
+        first instanceof StillpointError && first.code === 'undo-failed' && first.hint !== undefined
+          ? first.hint
+          : 'run `stillpoint recover`',
       cause: first,
     },
   );

@@ -55,6 +55,15 @@ export async function prepareRecovery(
   into: (original: string) => string,
   environment: Environment,
 ): Promise<PreparedRecovery> {
+  if (plan.base.method === 'mirror-split') {
+    throw new StillpointError(
+      'method-unsupported',
+      `${plan.base.id} is a snapshot of a disk, and no files are in the repository`,
+      {
+        hint: `\`stillpoint restore ${plan.base.id} --target in-place\` gives both servers a disk of it`,
+      },
+    );
+  }
   const repository = await environment.repository();
   const missing: string[] = [];
   let bytes = 0;

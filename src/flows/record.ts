@@ -55,6 +55,7 @@ export function describePoint(facts: PointFacts, evidence: Evidence, judgement: 
       provider: volume.provider,
       paths: volume.holds.map((name) => paths.get(name) ?? name),
       cutAt: evidence.cut.cuts.find((cut) => cut.volume === volume.id)?.fixed.wall ?? '',
+      ...(evidence.split === undefined ? {} : { snapshot: evidence.split.snapshot.id }),
     })),
     journal: journal === undefined ? firstStart(evidence) : journal.to,
     starts: evidence.starts ?? [],

@@ -120,7 +120,7 @@ function methodMissing(workload: Workload, method: Method): StillpointError | un
     online: application.online !== undefined,
     concurrent: application.online?.mark !== undefined,
     cold: application.openStop !== undefined,
-    'mirror-split': false,
+    'mirror-split': workload.mirrorSplit !== undefined,
   };
   return there[method] ? undefined : unsupported(workload, method);
 }

@@ -9,6 +9,7 @@ import { type Environment, type Workload } from './environment.ts';
 import { continueJournal, type RunHistory, type Trace } from './journal.ts';
 import { whereHeld } from './cluster.ts';
 import { unproven } from './hold.ts';
+import { newestSplit, recoverSplit } from './mirror-split-recover.ts';
 
 /** Takes away everything that one dead run left, the hold first. Idempotent. */
 export async function undoRun(
@@ -96,6 +97,11 @@ async function undoTrace(
       await letGo(trace.token);
       return `failover of ${cluster} is not held off any more`;
     }
+    case 'split':
+      // What a run that has committed left is whole, and somebody may have suspended a monitor for reasons of their own since.
+      return !isCommitted(history) && trace.work === newestSplit(tracesOf(history))
+        ? await recoverSplit(trace.work, history, workload, environment)
+        : undefined;
     case 'guard':
       // Its hold is thawed by now; what is left of it only holds a session.
       return killExactly(trace.process, 'SIGKILL') ? `guard ${trace.process.pid} ended` : undefined;

@@ -13,6 +13,7 @@ import type { MarginAnswer, Silence } from './failover-margin.ts';
 import type { JournalStart, Marks } from './journal.ts';
 import type { Level } from './point.ts';
 import type { LeftOut, RequiredPath, SnapshotRef, Volume } from './storage.ts';
+import type { SplitEvidence } from './mirror-split.ts';
 import type { Moment } from './time.ts';
 
 /** Something that happened, on the shared monotonic clock. The flight recorder is the list of these. */
@@ -144,6 +145,8 @@ export interface Evidence {
   readonly cut: GroupCut;
   /** Present for the methods `online` and `concurrent`; `hold` is null and `cut` empty then. */
   readonly online?: OnlineEvidence;
+  /** Present for the method `mirror-split`; `hold` is null then, and the one cut is of the disk that nobody wrote to since the break. */
+  readonly split?: SplitEvidence;
   /** Where rolling forward from this point begins, by part of the journal. */
   readonly starts?: readonly JournalStart[];
   /** Absent: every file was looked at as a whole. */

@@ -1,4 +1,5 @@
 import { changeBetween } from './cluster.ts';
+import { judgeSplit, type SplitRule } from './judge-split.ts';
 import type { Evidence, HoldEvidence, OnlineEvidence } from './evidence.ts';
 import type { Marks } from './journal.ts';
 import type { MemberObservation } from './hold.ts';
@@ -23,7 +24,8 @@ export type Rule =
   | 'clock-disordered'
   | 'engine-backup-unfinished'
   | 'chain-broken'
-  | 'dirty-copy-open';
+  | 'dirty-copy-open'
+  | SplitRule;
 
 export interface Judgement {
   readonly verdict: Verdict;
@@ -41,6 +43,11 @@ export interface Judgement {
  */
 export function judge(evidence: Evidence): Judgement {
   if (evidence.online !== undefined) return judgeOnline(evidence.online, evidence);
+  if (evidence.split !== undefined) {
+    const unseen = evidence.cluster === undefined ? [reason('role-not-observed', 'the cluster was not looked at')] : [];
+    const reasons = [...judgeSplit(evidence.split), ...unseen, ...cluster(evidence)];
+    return { verdict: reasons.length === 0 ? 'application-consistent' : 'unproven', reasons };
+  }
   const broken = [...coverage(evidence), ...members(evidence), ...cluster(evidence), ...order(evidence)];
   const held = evidence.hold === null ? noHold() : holdRules(evidence.hold, evidence);
   const reasons = [...held, ...broken];

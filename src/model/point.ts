@@ -76,6 +76,8 @@ export interface Point {
     readonly provider: string;
     readonly paths: readonly string[];
     readonly cutAt: string;
+    /** Of a volume that is not in the repository: the snapshot that is the data. */
+    readonly snapshot?: string;
   }[];
   readonly journal: { readonly file: string; readonly position: string } | null;
   /** Where rolling forward begins, by part; empty when it is not known. */

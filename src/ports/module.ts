@@ -6,6 +6,7 @@ import type { SecretSource } from '../platform/secrets.ts';
 import type { Application } from './application.ts';
 import type { BlobStore } from './blob-store.ts';
 import type { Host } from './host.ts';
+import type { Machines } from './machines.ts';
 import type { SnapshotProvider } from './snapshot-provider.ts';
 import type { Topology } from './topology.ts';
 
@@ -63,6 +64,12 @@ export interface StoreModule<C> {
   readonly kind: string;
   readonly config: z.ZodType<C>;
   create(config: C, platform: Platform): BlobStore;
+}
+
+export interface MachinesModule<C> {
+  readonly kind: string;
+  readonly config: z.ZodType<C>;
+  create(config: C, platform: Platform): Machines;
 }
 
 export interface TopologyModule<C> {

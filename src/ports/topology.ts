@@ -1,5 +1,6 @@
 import type { ClusterView } from '../model/cluster.ts';
 import type { RequiredPath } from '../model/storage.ts';
+import type { Split } from './mirror-split.ts';
 
 /** A failover that is held off: plain data that lets another process let it go. Journaled before it is done; holds no secret. */
 export interface HoldOffToken {
@@ -58,4 +59,6 @@ export interface Topology {
    * for a copy. Absent: new members are not made of points.
    */
   seed?(request: SeedRequest, signal: AbortSignal): Promise<Seeded>;
+  /** How its mirror is taken apart for a backup. Absent: it has none, or the way to it lacks the words for that. */
+  readonly split?: Split;
 }

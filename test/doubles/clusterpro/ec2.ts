@@ -1,6 +1,6 @@
 import type { Answer } from './actions.ts';
 import { takeFault, type World } from './world.ts';
-import type { Server, Snapshot, Volume } from './state.ts';
+import type { Server, Snapshot, Tags, Volume } from './state.ts';
 
 const settleMs = 5_000;
 
@@ -119,6 +119,22 @@ function asSnapshot({ id, volume: of, description, state, startedMs }: Snapshot)
   };
 }
 
+/** `ResourceType=snapshot,Tags=[{Key=a,Value=b},...]`. */
+function tagsOf(options: Options): Tags {
+  const text = one(options, '--tag-specifications');
+  return Object.fromEntries(
+    [...text.matchAll(/\{Key=([^,}]+),Value=([^,}]+)\}/g)].map(([, key = '', value = '']) => [key, value]),
+  );
+}
+
+/** `Name=tag:KEY,Values=VALUE`, or another field by its name. */
+function matches(options: Options, tags: Tags, fields: Readonly<Record<string, string>>): boolean {
+  return (options.get('--filters') ?? []).every((filter) => {
+    const [, name = '', value = ''] = /^Name=([^,]+),Values=(.+)$/.exec(filter) ?? [];
+    return (name.startsWith('tag:') ? tags[name.slice(4)] : fields[name]) === value;
+  });
+}
+
 function newId(world: World, kind: string): string {
   world.state.nextId += 1;
   return `${kind}-${world.state.nextId.toString(16).padStart(17, '0')}`;
@@ -167,14 +183,16 @@ const verbs: Readonly<Record<string, (world: World, options: Options) => object>
     }),
   }),
   'describe-volumes': (world, options) => ({
-    Volumes: (options.get('--volume-ids') ?? Object.keys(world.state.volumes)).map((id) =>
-      asVolume(volume(world, id, 'DescribeVolumes')),
-    ),
+    Volumes: (options.get('--volume-ids') ?? Object.keys(world.state.volumes))
+      .map((id) => volume(world, id, 'DescribeVolumes'))
+      .filter(({ tags }) => matches(options, tags, {}))
+      .map(asVolume),
   }),
   'describe-snapshots': (world, options) => ({
-    Snapshots: (options.get('--snapshot-ids') ?? Object.keys(world.state.snapshots)).map((id) =>
-      asSnapshot(snapshot(world, id, 'DescribeSnapshots')),
-    ),
+    Snapshots: (options.get('--snapshot-ids') ?? Object.keys(world.state.snapshots))
+      .map((id) => snapshot(world, id, 'DescribeSnapshots'))
+      .filter(({ tags, id }) => matches(options, tags, { 'snapshot-id': id }))
+      .map(asSnapshot),
   }),
   'create-snapshot': (world, options) => {
     const of = volume(world, one(options, '--volume-id'), 'CreateSnapshot');
@@ -184,6 +202,7 @@ const verbs: Readonly<Record<string, (world: World, options: Options) => object>
       description: (options.get('--description') ?? []).join(' '),
       startedMs: world.state.nowMs,
       state: 'pending',
+      tags: tagsOf(options),
       fast: [],
     };
     // The cut is now, whenever the upload ends.
@@ -192,6 +211,21 @@ const verbs: Readonly<Record<string, (world: World, options: Options) => object>
     later(world, 'snapshot', made.id);
     return asSnapshot(made);
   },
+  'delete-snapshot': (world, options) => {
+    delete world.state.snapshots[snapshot(world, one(options, '--snapshot-id'), 'DeleteSnapshot').id];
+    return {};
+  },
+  'delete-volume': (world, options) => {
+    const of = volume(world, one(options, '--volume-id'), 'DeleteVolume');
+    if (of.attachment !== null)
+      throw new Refusal('VolumeInUse', 'DeleteVolume', `Volume ${of.id} is currently attached`);
+    delete world.state.volumes[of.id];
+    return {};
+  },
+  'get-console-output': (world, options) => ({
+    InstanceId: server(world, one(options, '--instance-id'), 'GetConsoleOutput').instance,
+    Output: '[  OK  ] Reached target Basic System.\nA start job is running for Wait for Network\n',
+  }),
   'create-volume': (world, options) => {
     const from = snapshot(world, one(options, '--snapshot-id'), 'CreateVolume');
     const made: Volume = {
@@ -200,6 +234,7 @@ const verbs: Readonly<Record<string, (world: World, options: Options) => object>
       state: 'creating',
       attachment: null,
       snapshot: from.id,
+      tags: tagsOf(options),
     };
     if (from.state !== 'completed')
       throw new Refusal('IncorrectState', 'CreateVolume', `Snapshot is in invalid state - ${from.state}`);

@@ -11,7 +11,7 @@ import {
 } from './actions.ts';
 import { takeFault, type World } from './world.ts';
 import type { Fault, Server } from './state.ts';
-import { lsblk, mdstat, monitorStat, stat } from './texts.ts';
+import { lsblk, lsblkJson, mdstat, monitorStat, stat } from './texts.ts';
 
 const succeeded: Answer = { out: 'Command succeeded.\n', code: 0 };
 
@@ -101,7 +101,18 @@ export const programs: Readonly<Record<string, Program>> = {
   }),
   'clpbackup.sh': phases(backupPre, backupPost),
   'clprestore.sh': phases(restorePre, restorePost),
-  lsblk: (world, server) => ({ out: lsblk(world, server.name), code: 0 }),
+  lsblk: (world, server, args) => ({ out: (args.includes('--json') ? lsblkJson : lsblk)(world, server.name), code: 0 }),
+  // Of the system, not of the cluster. That `--pre` and `--post` disable and enable this unit is a guess.
+  cat: (_, server) => ({ out: `boot-${server.name}-${server.boots}\n`, code: 0 }),
+  systemctl: (_, server) => ({
+    out: [
+      'LoadState=loaded',
+      `ActiveState=${server.service ? 'active' : 'inactive'}`,
+      `UnitFileState=${server.startup === 'auto' ? 'enabled' : 'disabled'}`,
+      '',
+    ].join('\n'),
+    code: 0,
+  }),
 };
 
 /** One command on one server. `hang` in the answer's place: it is to hang. */

@@ -65,6 +65,7 @@ export class ClusterproStandIn implements AsyncDisposable {
       boot: null,
       service: true,
       startup: 'auto',
+      boots: 1,
       suspended: [],
       silentFromMs: null,
       partitions: { cluster: '/dev/xvdb1', data: '/dev/xvdb2' },
@@ -80,6 +81,7 @@ export class ClusterproStandIn implements AsyncDisposable {
         state: 'in-use',
         attachment: { instance, device: '/dev/sdb', state: 'attached' },
         snapshot: null,
+        tags: {},
       };
       this.#store.putClusterPartition(`volumes/${id}`, {
         resource: 'md1',
@@ -107,7 +109,9 @@ export class ClusterproStandIn implements AsyncDisposable {
     });
     for (const { name } of servers) {
       await mkdir(this.bin(name), { recursive: true });
-      for (const program of Object.keys(programs)) await this.#executable(name, program);
+      // Those of the system are told in this process only: a shell on the way to a server needs its own `cat`.
+      for (const program of Object.keys(programs).filter((each) => each !== 'cat' && each !== 'systemctl'))
+        await this.#executable(name, program);
     }
     await mkdir(this.bin('client'));
     await this.#executable('client', 'aws');

@@ -52,6 +52,8 @@ export interface Server {
   /** The cluster counts it in: `Online`. A dead one stays so until its heartbeat is missed. */
   service: boolean;
   startup: 'auto' | 'manual';
+  /** Boots that came to an end. */
+  boots: number;
   suspended: string[];
   /** Sends no heartbeat since then: crashed, or its machine stands still. */
   silentFromMs: number | null;
@@ -77,7 +79,10 @@ export interface Volume {
     state: 'attaching' | 'attached' | 'detaching' | 'busy';
   } | null;
   readonly snapshot: string | null;
+  readonly tags: Tags;
 }
+
+export type Tags = Readonly<Record<string, string>>;
 
 export interface Snapshot {
   readonly id: string;
@@ -85,6 +90,7 @@ export interface Snapshot {
   readonly description: string;
   readonly startedMs: number;
   state: 'pending' | 'completed';
+  readonly tags: Tags;
   /** Zones with fast restore. */
   fast: string[];
 }

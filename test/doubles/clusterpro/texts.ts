@@ -101,3 +101,15 @@ export function lsblk(world: World, name: string): string {
     ]),
   ].join('\n')}\n`;
 }
+
+/** `lsblk --json --paths --output NAME,TYPE,SERIAL`, of disks that tell their volume. */
+export function lsblkJson(world: World, name: string): string {
+  const part = (path: string): object => ({ name: path, type: 'part', serial: null });
+  const disks = world.attachedTo(world.server(name)).map(({ id, attachment }) => {
+    const path = (attachment?.device ?? '').replace('/dev/sd', '/dev/xvd');
+    const children = [part(`${path}1`), part(`${path}2`)];
+    return { name: path, type: 'disk', serial: id.replaceAll('-', ''), children };
+  });
+  const root = { name: '/dev/xvda', type: 'disk', serial: null, children: [part('/dev/xvda1'), part('/dev/xvda2')] };
+  return `${JSON.stringify({ blockdevices: [root, ...disks] })}\n`;
+}

@@ -106,6 +106,7 @@ export class World extends Mirror {
   #booted(server: Server): void {
     if (server.power !== 'booting' || takeFault(this.state, 'boot', server.name) !== undefined) return;
     server.power = 'running';
+    server.boots += 1;
     server.boot = null;
     if (server.startup === 'auto') this.#startService(server);
   }

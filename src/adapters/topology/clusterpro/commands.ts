@@ -41,3 +41,39 @@ export function suspendMonitor(directory: string | undefined, monitor: string, s
 export function resumeMonitor(directory: string | undefined, monitor: string, server: string): Argv {
   return [program(directory, 'clpmonctrl'), '-r', '-h', server, '-m', monitor];
 }
+
+export function stopGroup(directory: string | undefined, group: string): Argv {
+  return [program(directory, 'clpgrp'), '-t', group];
+}
+
+/** On the server where it is run. */
+export function startGroup(directory: string | undefined, group: string): Argv {
+  return [program(directory, 'clpgrp'), '-s', group];
+}
+
+export function breakMirror(directory: string | undefined, resource: string): Argv {
+  return [program(directory, 'clpmdctrl'), '--break', resource];
+}
+
+export function recoverMirror(directory: string | undefined, resource: string): Argv {
+  return [program(directory, 'clpmdctrl'), '--recovery', resource];
+}
+
+const phases = {
+  'backup-pre': ['clpbackup.sh', '--pre'],
+  'backup-post': ['clpbackup.sh', '--post'],
+  'restore-pre': ['clprestore.sh', '--pre'],
+  'restore-post': ['clprestore.sh', '--post', '--skip-copy'],
+} as const;
+
+export function phaseOf(directory: string | undefined, phase: keyof typeof phases): Argv {
+  const [name, ...options] = phases[phase];
+  return [program(directory, name), ...options];
+}
+
+export const bootIdOf: Argv = ['cat', '/proc/sys/kernel/random/boot_id'];
+
+/** `--post` and `--pre` change whether this unit starts at a boot. */
+export const unitOf: Argv = ['systemctl', 'show', 'clusterpro', '--property=LoadState,ActiveState,UnitFileState'];
+
+export const disksOf: Argv = ['lsblk', '--json', '--paths', '--output', 'NAME,TYPE,SERIAL'];

@@ -182,7 +182,7 @@ describe('holding off', () => {
   it('is not offered where nothing is configured, and not claimed for suspended monitors alone', async () => {
     await using on = await stage();
     const plain = on.commands();
-    assert.deepEqual(Object.keys(plain).toSorted(), ['manager', 'view']);
+    assert.deepEqual(Object.keys(plain).toSorted(), ['manager', 'split', 'view']);
     const monitors = on.commands({ holdOff: { monitors: ['psqlw1'] }, watchers: { psqlw1: '10s' } });
     const token = tokenOf(monitors, await monitors.view(signal));
     await hold(monitors, token);
