@@ -1,4 +1,4 @@
-import { messageOf, StillpointError } from '../model/errors.ts';
+import { messageOf } from '../model/errors.ts';
 import {
   nextRestoreAct,
   type SplitAct,
@@ -6,7 +6,7 @@ import {
   type SplitSeen,
   type SplitWork,
 } from '../model/mirror-split.ts';
-import { drive, perform, type DriveMemory, type SplitTools } from './mirror-split-drive.ts';
+import { alarm, drive, perform, type DriveMemory, type SplitTools } from './mirror-split-drive.ts';
 import { partitionsAt } from './mirror-split-survey.ts';
 
 type Disks = Readonly<Record<string, string>>;
@@ -84,11 +84,8 @@ export async function restoreBack(tools: SplitTools, work: SplitWork): Promise<s
   return `${before.active} and ${before.standby} have their old disks again`;
 }
 
-async function removeVolumes(
-  { machines, limits, environment }: SplitTools,
-  runId: string,
-  server: string,
-): Promise<void> {
+async function removeVolumes(tools: SplitTools, runId: string, server: string): Promise<void> {
+  const { machines, limits, environment } = tools;
   const untilMs = environment.clock.monoMs() + limits.attach;
   for (;;) {
     let why = '';
@@ -100,9 +97,11 @@ async function removeVolumes(
       why = `: ${messageOf(error)}`;
     }
     if (environment.clock.monoMs() >= untilMs)
-      throw new StillpointError('undo-failed', `a volume of the run ${runId} could not be removed${why}`, {
-        hint: 'see that the machines can be asked, then `stillpoint recover`',
-      });
+      throw await alarm(
+        tools,
+        `both servers have their old disks, and a volume of the run ${runId} could not be removed${why}`,
+        'see that the machines can be asked, then `stillpoint recover`',
+      );
     await environment.clock.sleep(limits.poll);
   }
 }
