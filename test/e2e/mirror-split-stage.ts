@@ -162,7 +162,7 @@ export function assertWhole(standIn: ClusterproStandIn, snapshots: number): void
 }
 
 /** Both sides are on the old pair or both on the new one, whole, with the group where it was. */
-export function assertRestoredOrOld(standIn: ClusterproStandIn): void {
+export function assertRestoredOrOld(standIn: ClusterproStandIn): 'restored' | 'old' {
   const { group, volumes, servers } = standIn.state;
   assert.deepEqual(standIn.mirror(), { status: 'Normal', colours: ['GREEN', 'GREEN'] });
   assert.deepEqual([group.status, group.current], ['Online', 'server1']);
@@ -185,4 +185,5 @@ export function assertRestoredOrOld(standIn: ClusterproStandIn): void {
   assert.equal(Object.keys(volumes).length, isOld ? 2 : 4);
   standIn.write('last');
   assert.deepEqual(standIn.data('server2'), standIn.data('server1'));
+  return isOld ? 'old' : 'restored';
 }
