@@ -212,10 +212,12 @@ describe('GT.M: no acknowledged transaction is lost', () => {
     const refused = await stage.run(['restore', point.id, '--target', 'in-place', '--yes', '--json']);
     assert.equal(refused.exitCode, 4, 'not while its users run');
     await stage.stopWriter();
-    const end = (await stage.acknowledged()).at(-1)?.row;
+    const acknowledged = (await stage.acknowledged()).at(-1)?.row ?? 0;
     const last = async (): Promise<number> =>
       Number((await gtm.mumps(gtm.globalDirectory, 'last^spwriter', '1')).stdout);
-    assert.equal(await last(), end);
+    const end = await last();
+    // The writer may have been stopped between a commit and its word of it.
+    assert.ok(end === acknowledged || end === acknowledged + 1, `${end} rows, ${acknowledged} acknowledged`);
     const { restore } = await json<{ restore: { movedAside: readonly { from: string; to: string }[] } }>(stage, [
       'restore',
       point.id,
@@ -224,7 +226,7 @@ describe('GT.M: no acknowledged transaction is lost', () => {
       '--yes',
     ]);
     const restoredTo = await last();
-    assert.ok(restoredTo > 0 && restoredTo < (end ?? 0));
+    assert.ok(restoredTo > 0 && restoredTo < end);
     assert.match((await gtm.mumps(gtm.globalDirectory, 'inv^spwriter')).stdout, /invariant holds/);
     assert.equal((await gtm.mupip(gtm.globalDirectory, 'integ', '-region', '*')).exitCode, 0);
     await gtm.mupip(gtm.globalDirectory, 'rundown', '-region', '*');

@@ -199,12 +199,12 @@ export function redoOf(control: Uint8Array): { readonly position: bigint } | und
   return { position: new DataView(control.buffer, control.byteOffset).getBigUint64(40, true) };
 }
 
-/** Sum of Castagnoli's polynomial, as PostgreSQL writes it behind its control data. */
-const castagnoli = Uint32Array.from({ length: 256 }, (_none, byte) => {
-  let value = byte;
+/** One byte of a sum of Castagnoli's polynomial, as PostgreSQL writes it behind its control data. Half a kilobyte needs no table. */
+function castagnoli(sum: number, byte: number): number {
+  let value = sum ^ byte;
   for (let bit = 0; bit < 8; bit += 1) value = value & 1 ? (value >>> 1) ^ 0x82f63b78 : value >>> 1;
   return value >>> 0;
-});
+}
 
 /** The data of a control file fits into one sector of 512 bytes; where it ends differs between versions. */
 const shortestControl = 200;
@@ -220,7 +220,7 @@ export function isWholeControl(control: Uint8Array): boolean {
   let sum = 0xffffffff;
   for (let at = 0; at + 4 <= sectorBytes; at += 1) {
     if (at >= shortestControl && at % 4 === 0 && view.getUint32(at, true) === (sum ^ 0xffffffff) >>> 0) return true;
-    sum = ((castagnoli[(sum ^ view.getUint8(at)) & 0xff] ?? 0) ^ (sum >>> 8)) >>> 0;
+    sum = castagnoli(sum, view.getUint8(at));
   }
   return false;
 }
