@@ -1,6 +1,6 @@
 import type { EngineEvent } from '../../../ports/application.ts';
 import type { Control } from './control.ts';
-import { parseMessages } from './parse-messages.ts';
+import { parseMessages } from '../../../platform/parse-iris-messages.ts';
 import { placesOf } from './places.ts';
 
 /** Enough for the largest log that the engine keeps by default (MaxConsoleLogSize 5 MB) and what a burst adds. */

@@ -3,7 +3,7 @@ import { thawExpression } from './commands.ts';
 import type { Control } from './control.ts';
 import { askSuspended } from './freeze.ts';
 import { type FreezeLog, parseFreezeLog } from './parse-freeze-log.ts';
-import { parseMessages, signsIn } from './parse-messages.ts';
+import { parseMessages, signsIn } from '../../../platform/parse-iris-messages.ts';
 
 export interface InstanceThaw {
   readonly thawed: boolean;

@@ -8,7 +8,7 @@ import type { Control } from './control.ts';
 import { databasesIn } from './locate.ts';
 import { isLeftOut } from './online-list.ts';
 import { answersOf, parseAnswers } from './parse.ts';
-import { parseMessages } from './parse-messages.ts';
+import { parseMessages } from '../../../platform/parse-iris-messages.ts';
 import { judgeIntegrity, parseIntegrity } from './parse-verify.ts';
 
 const integrityMs = 24 * 60 * 60_000;

@@ -2,7 +2,7 @@ import type { Role } from '../../../model/cluster.ts';
 import type { Finding } from '../../../model/point.ts';
 import type { Asked } from './instance.ts';
 import { mirrorsOf } from './parse.ts';
-import { mirrorSigns, parseLocalTime } from './parse-messages.ts';
+import { mirrorSigns, parseLocalTime } from './parse-signs.ts';
 import { isDatabaseWell } from './parse-words.ts';
 
 const windowMs = 3_600_000;

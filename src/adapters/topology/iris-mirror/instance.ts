@@ -5,7 +5,7 @@ import type { Platform, SecretReader } from '../../../ports/module.ts';
 import { type Argv, qlistArgv, sessionArgv, spaceArgv, tailArgv, type Tool, viewScript } from './commands.ts';
 import { type InstanceConfig, memberNameOf, type Reach } from './config.ts';
 import { type Answers, parseAnswers, parseSpace, refusalIn } from './parse.ts';
-import { type LogLine, parseMessages } from './parse-messages.ts';
+import { type LogEntry, parseMessages } from '../../../platform/parse-iris-messages.ts';
 import { type Listed, parseQlist } from './parse-qlist.ts';
 
 /** Together, with 2 s to end what hangs, well within the 30 s that a view may take. */
@@ -31,7 +31,7 @@ export interface Asked {
   /** Undefined: no session came to its end. */
   readonly answers: Answers | undefined;
   readonly refusal: Refusal | undefined;
-  readonly log: readonly LogLine[] | undefined;
+  readonly log: readonly LogEntry[] | undefined;
   readonly space: { readonly freeBytes: number; readonly usedPercent: number } | undefined;
 }
 
@@ -107,13 +107,13 @@ export class Instance {
     listed: Listed | undefined,
     manager: string | undefined,
     signal: AbortSignal,
-  ): Promise<readonly LogLine[] | undefined> {
+  ): Promise<readonly LogEntry[] | undefined> {
     const directory = manager ?? (listed === undefined ? undefined : `${listed.dataDirectory}/mgr/`);
     if (directory === undefined) return undefined;
     for (const file of ['messages.log', 'cconsole.log']) {
       const path = `${directory.replace(/\/*$/, '/')}${file}`;
       const result = await this.#try((tool) => tailArgv(tool, path), fileMs, undefined, signal);
-      if (!('said' in result) && result.exitCode === 0) return parseMessages(result.stdout);
+      if (!('said' in result) && result.exitCode === 0) return parseMessages(result.stdout).entries;
     }
     return undefined;
   }

@@ -8,7 +8,7 @@ import { type ClusterMember, type ClusterView, memberOf } from '../../../model/c
 import { failoverMargin } from '../../../model/failover-margin.ts';
 import type { Asked } from './instance.ts';
 import { parseAnswers } from './parse.ts';
-import { parseMessages } from './parse-messages.ts';
+import { parseMessages } from '../../../platform/parse-iris-messages.ts';
 import type { Listed } from './parse-qlist.ts';
 import { viewOf } from './view.ts';
 
@@ -89,7 +89,7 @@ function member(name: string, base: Readonly<Record<string, string>>, said: Said
     listed: 'listed' in said && said.listed === undefined ? undefined : { ...listed, ...said.listed },
     answers: parseAnswers(output, 'x'),
     refusal: undefined,
-    log: 'log' in said && said.log === undefined ? undefined : parseMessages(said.log ?? ''),
+    log: 'log' in said && said.log === undefined ? undefined : parseMessages(said.log ?? '').entries,
     space: said.used === undefined ? { freeBytes: 1e9, usedPercent: 10 } : { freeBytes: 1e6, usedPercent: said.used },
   };
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { mirrorSigns, parseLocalTime, parseMessages } from './parse-messages.ts';
+import { parseMessages } from '../../../platform/parse-iris-messages.ts';
+import { mirrorSigns, parseLocalTime } from './parse-signs.ts';
 
 /** Published lines of a backup that takes over, with what follows in other logs. */
 const log = `sage before
@@ -16,25 +17,15 @@ Journaling switched to: /isc/mirrorB/mgr/journal/MIRROR-MIRRORTEST-20230613.002
 `;
 
 describe('messages.log', () => {
-  it('is read line by line, with and without the name of an event', () => {
-    const lines = parseMessages(log);
-    assert.equal(lines.length, 8);
-    assert.deepEqual(lines[4], {
-      localMs: Date.UTC(2023, 5, 13, 7, 20),
-      severity: 2,
-      text: 'Preserving all mirror journal files for offline failover member',
-    });
-  });
-
   it('tells severe lines on mirroring within the window, and a takeover apart', () => {
     const now = parseLocalTime('2023-06-13 07:30:00') ?? 0;
-    const signs = mirrorSigns(parseMessages(log), now, 3_600_000);
+    const signs = mirrorSigns(parseMessages(log).entries, now, 3_600_000);
     assert.deepEqual(
       signs.severe.map(({ text }) => text),
       ['Preserving all mirror journal files for offline failover member', 'Arbiter connection lost'],
     );
     assert.equal(signs.tookOver?.localMs, Date.UTC(2023, 5, 13, 7, 16, 32, 930));
-    const later = mirrorSigns(parseMessages(log), now + 3_600_000, 3_600_000);
+    const later = mirrorSigns(parseMessages(log).entries, now + 3_600_000, 3_600_000);
     assert.deepEqual(later, { severe: [], tookOver: undefined });
   });
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
-import { localTime, parseMessages, parseStructured, signsIn } from './parse-messages.ts';
+import { localTime, parseMessages, parseStructured, signsIn } from './parse-iris-messages.ts';
 
 const log = `half of a line that was cut
 08/11/21-05:49:44:347 (18374) 0 [Utility.Event] Backup.General.ExternalFreeze: System suspended

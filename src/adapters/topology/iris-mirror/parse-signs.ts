@@ -1,0 +1,33 @@
+import { localTime, type LogEntry } from '../../../platform/parse-iris-messages.ts';
+
+/** `$zdatetime($horolog,3)`: the instance's own clock, by which its log is written. */
+export function parseLocalTime(answer: string | undefined): number | undefined {
+  const found = /^(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)$/.exec(answer ?? '');
+  if (found === null) return undefined;
+  const [year, month, day, hour, minute, second] = found.slice(1).map(Number) as [
+    number,
+    number,
+    number,
+    number,
+    number,
+    number,
+  ];
+  return localTime(year, month, day, hour, minute, second, 0);
+}
+
+const ofMirroring = /mirror|arbiter|dejournal|failover|iscagent/i;
+
+/** What the log says of mirroring within the window before `nowMs`: severe entries, and when this member took over. */
+export function mirrorSigns(
+  entries: readonly LogEntry[],
+  nowMs: number,
+  windowMs: number,
+): { readonly severe: readonly LogEntry[]; readonly tookOver: LogEntry | undefined } {
+  const recent = entries.filter(({ localMs }) => localMs > nowMs - windowMs);
+  const isTakeover = ({ text }: LogEntry): boolean => /^becoming primary mirror server/i.test(text);
+  const isSevere = ({ severity }: LogEntry): boolean => severity === 'severe' || severity === 'fatal';
+  return {
+    severe: recent.filter((entry) => isSevere(entry) && ofMirroring.test(entry.text) && !isTakeover(entry)),
+    tookOver: recent.findLast(isTakeover),
+  };
+}
