@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net';
-import { type Connection, createConnection } from 'mariadb';
+import type { Connection } from 'mariadb';
 import { messageOf } from '../model/errors.ts';
 import type { Clock } from './clock.ts';
 import type { MariadbPlace } from './mariadb-place.ts';
@@ -37,6 +37,8 @@ export class MariadbSession implements AsyncDisposable {
     { signal, limitMs }: MariadbLimits,
   ): Promise<MariadbSession> {
     signal.throwIfAborted();
+    // Only where it is used: loading it would cost every command, guard and sentinel 55 ms at its start.
+    const { createConnection } = await import('mariadb');
     // Read here, and kept nowhere else. A command that prints it has a limit of its own.
     const password = place.password === undefined ? undefined : await secret(place.password);
     signal.throwIfAborted();
