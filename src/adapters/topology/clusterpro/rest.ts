@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import { request } from 'node:https';
 import { codeOf, messageOf, StillpointError } from '../../../model/errors.ts';
 import { within, type Clock } from '../../../platform/clock.ts';
 import type { SecretSource } from '../../../platform/secrets.ts';
@@ -157,7 +156,7 @@ export class Rest implements Way {
 }
 
 /** Settles once; nothing of the connection is left when `signal` fires. */
-function send(
+async function send(
   { authorization, ca }: Session,
   url: string,
   method: string,
@@ -165,7 +164,9 @@ function send(
   signal: AbortSignal,
 ): Promise<Reply> {
   const text = body === undefined ? '' : JSON.stringify(body);
-  return new Promise((resolve, reject) => {
+  // Only where it is used: every command would pay for it at its start.
+  const { request } = await import('node:https');
+  return await new Promise((resolve, reject) => {
     const call = request(
       url,
       {

@@ -1,6 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { request as plainRequest, type IncomingMessage } from 'node:http';
-import { request as tlsRequest } from 'node:https';
+import type { IncomingMessage } from 'node:http';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { Clock } from '../../../platform/clock.ts';
 import type { Tls } from './config.ts';
@@ -73,8 +72,10 @@ export async function ask(question: Question, tls: TlsFiles, clock: Clock): Prom
     ...(login === undefined ? {} : { auth: `${login.user}:${login.password}` }),
   };
   try {
+    // Only where they are used: loading them would cost every command, guard and sentinel 30 ms at its start.
+    const { request } = url.startsWith('https:') ? await import('node:https') : await import('node:http');
     return await new Promise<Answer>((resolve, reject) => {
-      const out = url.startsWith('https:') ? tlsRequest(url, { ...options, ...tls }) : plainRequest(url, options);
+      const out = request(url, { ...options, ...tls });
       out.once('error', reject);
       out.once('response', (response) => {
         response.once('error', reject);
