@@ -24,7 +24,7 @@ import { pointsCommand } from './points.ts';
 import { recoverCommand } from './recover.ts';
 import { repoCheckCommand, repoInitCommand, repoStatsCommand } from './repo.ts';
 import { JsonReporter, TextReporter } from './reporter.ts';
-import { restoreCommand } from './restore.ts';
+import { restoreCommand, type RestoreOptions } from './restore.ts';
 import { showCommand } from './show.ts';
 import {
   mirrorSeedCommand,
@@ -290,7 +290,7 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     'evidence, verdict and flight record of a point',
     (context, id, options) => showCommand(context, given(id), options),
   ).option('--svg <file>', 'draw the flight record into this file');
-  add<{ to?: string; target?: string; yes?: boolean; plan?: boolean }>(
+  add<RestoreOptions>(
     program,
     'restore <workload|point>',
     'restore, beside the original unless told otherwise',
@@ -299,6 +299,7 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     .option('--to <time>', 'a time, the name of a journal file, or latest: rolls forward with shipped journals')
     .option('--target <target>', 'a directory, or in-place')
     .option('--yes', 'do not ask before a restore in place')
+    .option('--cluster-stopped', 'in place: every other member of the cluster is stopped')
     .option('--plan', 'only tell base, levels and journals, and what is missing');
   add(program, 'drill <workload|point>', 'test restore: start the engine on a copy and ask it', (context, what) =>
     drillCommand(context, given(what)),

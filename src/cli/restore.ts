@@ -17,6 +17,7 @@ export interface RestoreOptions {
   readonly target?: string;
   readonly yes?: boolean;
   readonly plan?: boolean;
+  readonly clusterStopped?: boolean;
 }
 
 export async function restoreCommand(context: Context, what: string, options: RestoreOptions): Promise<Answer> {
@@ -28,7 +29,10 @@ export async function restoreCommand(context: Context, what: string, options: Re
   for (const line of planLines(plan)) context.reporter.say(line);
   const target = targetOf(point, options.target);
   if (target.kind === 'in-place' && options.yes !== true) await confirm(context, point);
-  const result = await restore(workload, session.environment, { plan, target, signal: context.signal });
+  const result = await restore(workload, session.environment, {
+    ...{ plan, target, signal: context.signal },
+    clusterStopped: options.clusterStopped === true,
+  });
   return {
     document: { outcome: 'complete', point, plan: planDocument(plan), restore: { target: target.kind, ...result } },
     lines: resultLines(context, point, result),

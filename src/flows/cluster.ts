@@ -2,8 +2,8 @@ import { note, type Backup } from './backup-state.ts';
 import type { Environment, Workload } from './environment.ts';
 import type { Trace } from './journal.ts';
 import { chooseMember, type Choice, type Considered, type MemberPolicy } from '../model/choose-member.ts';
-import { changeBetween, observe, type ClusterObservation, type ClusterView } from '../model/cluster.ts';
-import { StillpointError } from '../model/errors.ts';
+import { changeBetween, observe, othersAtWork, type ClusterObservation, type ClusterView } from '../model/cluster.ts';
+import { codeOf, StillpointError } from '../model/errors.ts';
 import type { ClusterEvidence } from '../model/evidence.ts';
 import { budgetWithin, failoverMargin, type MarginAnswer, type Silence } from '../model/failover-margin.ts';
 import type { GuardSpec } from '../guard/protocol.ts';
@@ -80,6 +80,35 @@ export async function atMember(
   const member = choice.member === undefined ? undefined : cluster.members.get(choice.member);
   if (choice.member === undefined || member === undefined) throw noneFits(view, policy, choice);
   return { workload: member, cluster: new ClusterAtWork(cluster, view, choice, choice.member) };
+}
+
+/**
+ * Throws `cluster-at-work` unless every other member is stopped. That nobody answers proves nothing, so somebody must have said it
+ * (`vouched`), and nobody may be seen to run all the same. Changes nothing.
+ */
+export async function refuseClusterAtWork(
+  { name, cluster }: Workload,
+  environment: Environment,
+  { member, vouched }: { readonly member: string | undefined; readonly vouched: boolean },
+  signal: AbortSignal,
+): Promise<void> {
+  if (cluster === undefined) return;
+  const seen = await viewOf(cluster, environment, signal).catch((cause: unknown) => {
+    // Where all are stopped there is nobody left to tell.
+    if (codeOf(cause) === 'cluster-unknown') return undefined;
+    throw cause;
+  });
+  const others = seen === undefined ? [] : othersAtWork(seen, member);
+  if (others.length === 0 && vouched) return;
+  const said = others.length > 0 ? `${others.join(', ')} would go on` : 'nobody has said that the others are stopped';
+  throw new StillpointError(
+    'cluster-at-work',
+    `${name} is a cluster, and one member of it would go back to an earlier state: ${said}`,
+    {
+      hint: 'stop all members, restore with --cluster-stopped, and make the others anew from it; to make one member anew while the others run, `stillpoint mirror seed`; to look at the data only, --target DIR',
+      details: { others },
+    },
+  );
 }
 
 function noneFits(view: ClusterView, policy: MemberPolicy, { considered }: Choice): StillpointError {

@@ -8,7 +8,7 @@ import type { RequiredPath } from '../model/storage.ts';
 import type { Copy } from '../ports/application.ts';
 import { lockWorkload, newRunId, runDirectory, Slot, type Environment, type Workload } from './environment.ts';
 import type { Step } from './flow.ts';
-import { whereHeld } from './cluster.ts';
+import { refuseClusterAtWork, whereHeld } from './cluster.ts';
 import { copyOf, materialize, prepareRecovery, type Materialized, type PreparedRecovery } from './materialize.ts';
 import { runJournaled } from './run.ts';
 
@@ -17,6 +17,8 @@ export type RestoreTarget = { readonly kind: 'directory'; readonly path: string 
 export interface RestoreRequest {
   readonly plan: RecoveryPlan;
   readonly target: RestoreTarget;
+  /** In place: somebody vouches that no other member of the workload's cluster runs. */
+  readonly clusterStopped?: boolean;
   /** Makes something more of the copy, before the restore counts: what fails here is undone with it. */
   readonly become?: (copy: Copy, record: PointRecord, signal: AbortSignal) => Promise<void>;
   readonly signal: AbortSignal;
@@ -172,6 +174,10 @@ async function plan(state: Restore, signal: AbortSignal): Promise<void> {
         hint: 'stop it first, or restore to a directory beside it with --target DIR',
       },
     );
+  }
+  if (request.target.kind === 'in-place') {
+    const at = { member: memberOf(state.prepared.get()), vouched: request.clusterStopped === true };
+    await refuseClusterAtWork(state.workload, environment, at, signal);
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { changeBetween, memberOf, observe, type ClusterMember, type ClusterView } from './cluster.ts';
+import { changeBetween, memberOf, observe, othersAtWork, type ClusterMember, type ClusterView } from './cluster.ts';
 
 const member = (name: string, role: ClusterMember['role']): ClusterMember => ({
   name,
@@ -44,6 +44,17 @@ describe('an observation of a cluster', () => {
   it('finds members by name', () => {
     assert.equal(memberOf(usual, 'db2')?.role, 'replica');
     assert.equal(memberOf(usual, 'db9'), undefined);
+  });
+});
+
+describe('others at work', () => {
+  it('are all who may have the data open, and not the one that is asked for', () => {
+    const down = { ...member('db3', 'replica'), health: 'down' } as const;
+    const silent = { ...member('db4', 'unknown'), health: 'unknown' } as const;
+    const all = view('4', member('db1', 'primary'), member('db2', 'replica'), down, silent, member('ar', 'arbiter'));
+    assert.deepEqual(othersAtWork(all, 'db1'), ['db2 (replica, healthy)', 'db4 (unknown, unknown)']);
+    assert.equal(othersAtWork(all, undefined).length, 3);
+    assert.deepEqual(othersAtWork(view('4', member('db1', 'primary'), down), 'db1'), []);
   });
 });
 

@@ -78,6 +78,16 @@ export function memberOf(view: ClusterView, name: string): ClusterMember | undef
   return view.members.find((member) => member.name === name);
 }
 
+/**
+ * Who else serves or follows the data, in words: members that are not down, but for arbiters, which have none. A member that is put back to
+ * an earlier state beside them makes two histories of one: a standby that is ahead goes on with what comes next, and its files are neither.
+ */
+export function othersAtWork({ members }: ClusterView, name: string | undefined): readonly string[] {
+  return members
+    .filter((member) => member.name !== name && member.role !== 'arbiter' && member.health !== 'down')
+    .map((member) => `${member.name} (${member.role}, ${member.health})`);
+}
+
 export function observe(view: ClusterView, name: string): ClusterObservation {
   const primary = view.members.find((member) => member.role === 'primary')?.name;
   return {

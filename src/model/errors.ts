@@ -51,6 +51,10 @@ export const errorTable = {
   'volume-unsafe': { exit: ExitCode.refused, meaning: 'a layer of the storage stack cannot be cut safely' },
   'target-not-empty': { exit: ExitCode.refused, meaning: 'the restore target already holds files' },
   'engine-running': { exit: ExitCode.refused, meaning: 'the engine still runs on the files that would be replaced' },
+  'cluster-at-work': {
+    exit: ExitCode.refused,
+    meaning: 'other members of the cluster run, or may run, on data that is newer than what would be restored',
+  },
   'point-incomplete': { exit: ExitCode.refused, meaning: 'the repository lacks data that the point needs' },
   'no-point': { exit: ExitCode.refused, meaning: 'no restore point satisfies the request' },
   'method-unsupported': { exit: ExitCode.refused, meaning: 'the engine or its configuration has no such method' },

@@ -226,6 +226,23 @@ describe('a backup of a cluster', () => {
     await assert.rejects(work, codeIs('engine-running', /still runs/));
   });
 
+  it('restores in place only where every other member is stopped, and somebody says so', async () => {
+    await using at = await clustered();
+    const { point } = await backup(at.workload, at.stage.environment, request);
+    const inPlace = async (clusterStopped: boolean): ReturnType<typeof restore> =>
+      restore(at.workload, at.stage.environment, {
+        ...{ plan: restoreAsIs(point), target: { kind: 'in-place' }, signal: never, clusterStopped },
+      });
+    await assert.rejects(inPlace(true), codeIs('cluster-at-work', /alpha \(primary, healthy\) would go on/));
+    at.topology.change('alpha', { health: 'down' });
+    await assert.rejects(inPlace(false), codeIs('cluster-at-work', /nobody has said/));
+    at.topology.broken = new StillpointError('cluster-unknown', 'nobody answers', {});
+    await assert.rejects(inPlace(false), codeIs('cluster-at-work', /nobody has said/));
+    const { point: restored, movedAside } = await inPlace(true);
+    assert.equal(restored, point.id);
+    assert.notDeepEqual(movedAside, []);
+  });
+
   it('ends a freeze by hand at the margin', async () => {
     await using at = await clustered({ stunMs: 2_250 });
     const frozen = await freezeByHand(at.workload, at.stage.environment, never);
