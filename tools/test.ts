@@ -126,13 +126,23 @@ async function runFiles(some: readonly string[], covered: boolean): Promise<Cove
         // The parent of a failed test fails with it; only the test itself counts.
         if ('failureType' in error && error.failureType === 'subtestsFailed') continue;
         const printed = isFile ? (output.get(data.file ?? '') ?? '') : '';
-        tally.failures.push({ where, what: `${describe(error)}${printed === '' ? '' : `\n${printed}`}` });
+        failed({ where, what: `${describe(error)}${printed === '' ? '' : `\n${printed}`}` });
       } else if (isFile) {
         if (nameFilters.length === 0) tally.failures.push({ where: file, what: 'the file holds no test' });
       } else if (data.details.type !== 'suite') tally.passed += 1;
     }
   }
   return summary;
+}
+
+/** Told at once, and again in the report: who reads a part of a long log sees why, too. */
+function failed(failure: Tally['failures'][number]): void {
+  tally.failures.push(failure);
+  process.stdout.write(`${toldFailure(failure)}\n`);
+}
+
+function toldFailure({ where, what }: Tally['failures'][number]): string {
+  return `FAILED   ${where}\n${what.replaceAll(/^/gm, '         ')}`;
 }
 
 /** One line for each file as it ends: a long run shows that it moves, and which file is slow. */
@@ -166,7 +176,7 @@ async function endLeftovers(): Promise<void> {
 function report(): void {
   const lines: string[] = [];
   for (const { where, why } of tally.skipped) lines.push(`skipped  ${where}\n         ${why}`);
-  for (const { where, what } of tally.failures) lines.push(`FAILED   ${where}\n${what.replaceAll(/^/gm, '         ')}`);
+  lines.push(...tally.failures.map(toldFailure));
   if (interrupted !== undefined) lines.push(`stopped by ${interrupted}`);
   const nothingRan = tally.passed + tally.failures.length === 0;
   if (nothingRan)
