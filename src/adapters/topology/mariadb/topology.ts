@@ -1,5 +1,6 @@
 import type { ClusterView } from '../../../model/cluster.ts';
 import { StillpointError } from '../../../model/errors.ts';
+import { type Around, askAround } from '../../../platform/ask-around.ts';
 import type { MariadbPlace } from '../../../platform/mariadb-place.ts';
 import { mariadbRefusal, mariadbSaid, MariadbSession } from '../../../platform/mariadb-session.ts';
 import type { Platform, SecretReader, TopologyModule } from '../../../ports/module.ts';
@@ -14,13 +15,13 @@ import { manager, viewOf } from './view.ts';
 /** For one server, from the connection to its last answer: the answer itself, and the second in which a replica is watched. */
 const limitMs = 5000;
 
-type Answer = (writer?: Target, certain?: boolean) => void;
+type Named = readonly [name: string, place: MariadbPlace];
 
 /** Replication of MariaDB: every server is asked, for nobody else knows who they are. */
 class MariadbTopology implements Topology {
   readonly manager = manager;
   readonly #settings: Config;
-  readonly #members: readonly (readonly [string, MariadbPlace])[];
+  readonly #members: readonly Named[];
   readonly #platform: Platform;
   readonly #secret: SecretReader;
 
@@ -33,37 +34,14 @@ class MariadbTopology implements Topology {
 
   async view(signal: AbortSignal): Promise<ClusterView> {
     signal.throwIfAborted();
-    // A replica that answers waits for the primary's answer, and nobody waits for a server that is silent.
-    const primary = Promise.withResolvers<Target | undefined>();
-    const answers = this.#members.map(() => Promise.withResolvers<void>());
-    // A writer with a channel that is stopped may be a replica: it counts only when there is no other.
-    let perhaps: Target | undefined;
-    void Promise.all(answers.map(({ promise }) => promise)).then(() => primary.resolve(perhaps));
-    const seen = await Promise.all(
-      this.#members.map(async ([name, place], index) => {
-        const answered: Answer = (found, certain) => {
-          if (found !== undefined && certain === true) primary.resolve(found);
-          perhaps ??= found;
-          answers[index]?.resolve();
-        };
-        try {
-          return await this.#ask(name, place, signal, answered, primary.promise);
-        } finally {
-          answered();
-        }
-      }),
+    const seen = await askAround<Named, Target, Seen>(this.#members, async (member, around) =>
+      this.#ask(member, around, signal),
     );
     signal.throwIfAborted();
     return viewOf(seen, this.#settings);
   }
 
-  async #ask(
-    name: string,
-    place: MariadbPlace,
-    signal: AbortSignal,
-    answered: Answer,
-    primary: Promise<Target | undefined>,
-  ): Promise<Seen> {
+  async #ask([name, place]: Named, { answered, primary }: Around<Target>, signal: AbortSignal): Promise<Seen> {
     const { clock } = this.#platform;
     try {
       await using session = await MariadbSession.open(place, clock, this.#secret, { signal, limitMs });
@@ -71,6 +49,7 @@ class MariadbTopology implements Topology {
       const facts = await factsOf(session);
       if (isWriter(facts)) {
         const { serverId, binlogs, binlogPos: gtids } = facts;
+        // A writer with a channel that is stopped may be a replica: it counts only when there is no other.
         answered({ serverId, binlogs, gtids, sinceMs }, facts.channels.length === 0);
         return { name, facts };
       }

@@ -2,7 +2,8 @@ import { messageOf } from '../../../model/errors.ts';
 import type { Clock } from '../../../platform/clock.ts';
 import type { Config } from './config.ts';
 import { askDcs, type Dcs } from './etcd.ts';
-import { type Measured, measure } from './lag.ts';
+import type { Measured } from '../../../platform/measure-lag.ts';
+import { measure } from './lag.ts';
 import {
   type Cluster,
   type Dynamic,

@@ -1,28 +1,12 @@
 import type { Lag } from '../../../model/cluster.ts';
 import type { Clock } from '../../../platform/clock.ts';
+import { type Behind, lagWatchMs, type Measured, measureLag, type Positions } from '../../../platform/measure-lag.ts';
 import type { MemberAnswer } from './ask.ts';
 import { type Status, timeOf } from './parse.ts';
 
-/** How far a replica was behind a position of the primary, and how long it took at most to get there. */
-export interface Behind {
-  /** Absent: the member does not say where it is. */
-  readonly bytes?: number;
-  /** Absent: it did not get there while we looked. */
-  readonly ms?: number;
-}
-
-export interface Measured {
-  readonly transfer: Behind;
-  readonly apply: Behind;
-}
-
-const watchMs = 1000;
 const pollMs = 100;
 
-/**
- * The primary had written up to `target` at `sinceMs` at the earliest, so a replica that has it now is behind by the time since then at
- * most. The list of the cluster tells bytes that are as old as the last loop, and no time at all. Watches for one second.
- */
+/** Behind what the primary had written at `sinceMs`. The list of the cluster tells bytes that are as old as the last loop, and no time at all. */
 export async function measure(
   first: MemberAnswer,
   again: () => Promise<MemberAnswer>,
@@ -31,31 +15,18 @@ export async function measure(
   clock: Clock,
   signal: AbortSignal,
 ): Promise<Measured> {
-  let [transfer, apply] = [behind(received(first.status), target, 0), behind(replayed(first.status), target, 0)];
-  while ((transfer.ms === undefined || apply.ms === undefined) && clock.monoMs() < sinceMs + watchMs) {
-    await clock.sleep(pollMs, signal);
+  const next = async (): Promise<Positions | undefined> => {
     const { status } = await again();
-    if (status?.xlog === undefined) break;
-    const elapsedMs = clock.monoMs() - sinceMs;
-    if (transfer.ms === undefined) transfer = behind(received(status), target, elapsedMs);
-    if (apply.ms === undefined) apply = behind(replayed(status), target, elapsedMs);
-  }
-  return { transfer, apply };
+    return status?.xlog === undefined ? undefined : positionsOf(status);
+  };
+  return await measureLag(positionsOf(first.status), next, { target, sinceMs, pollMs }, clock, signal);
 }
 
 /** What is received restarts at the beginning of a segment when a server does, and may be less than what is replayed then. */
-function received(status: Status | undefined): number | undefined {
-  const known = [status?.xlog?.received_location, status?.xlog?.replayed_location].filter((at) => at !== undefined);
-  return known.length === 0 ? undefined : Math.max(...known);
-}
-
-function replayed(status: Status | undefined): number | undefined {
-  return status?.xlog?.replayed_location;
-}
-
-function behind(at: number | undefined, target: number, ms: number): Behind {
-  if (at === undefined) return {};
-  return at >= target ? { bytes: 0, ms } : { bytes: target - at };
+function positionsOf(status: Status | undefined): Positions {
+  const replayed = status?.xlog?.replayed_location;
+  const known = [status?.xlog?.received_location, replayed].filter((at) => at !== undefined);
+  return { received: known.length === 0 ? undefined : Math.max(...known), replayed };
 }
 
 /** Lag of a replica that streams on the primary's timeline. */
@@ -76,7 +47,7 @@ function lagOf({ bytes, ms }: Behind, { status, dateMs }: MemberAnswer, otherwis
   const replayedAt = timeOf(status?.xlog?.replayed_timestamp);
   // Its clock is told in whole seconds, and it was watched for one more.
   const atMost =
-    replayedAt === undefined || dateMs === undefined ? undefined : Math.max(0, dateMs - replayedAt) + 1000 + watchMs;
+    replayedAt === undefined || dateMs === undefined ? undefined : Math.max(0, dateMs - replayedAt) + 1000 + lagWatchMs;
   return {
     ...(bytes === undefined ? {} : { bytes }),
     ...(atMost === undefined ? {} : { ms: atMost }),

@@ -1,5 +1,5 @@
 import type { Finding } from '../../../model/point.ts';
-import type { Measured } from './lag.ts';
+import type { Measured } from '../../../platform/measure-lag.ts';
 import type { Facts } from './parse.ts';
 import type { Answered, Seen } from './view.ts';
 

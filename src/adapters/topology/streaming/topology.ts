@@ -1,5 +1,6 @@
 import type { ClusterView } from '../../../model/cluster.ts';
 import { codeOf, messageOf, StillpointError } from '../../../model/errors.ts';
+import { type Around, askAround } from '../../../platform/ask-around.ts';
 import type { Platform, SecretReader, TopologyModule } from '../../../ports/module.ts';
 import type { Seeded, SeedRequest, Topology } from '../../../ports/topology.ts';
 import { factsSql } from './commands.ts';
@@ -19,11 +20,13 @@ interface Primary {
   readonly sinceMs: number;
 }
 
+type Named = readonly [name: string, place: Member];
+
 /** Streaming replication in which a person fails over: it asks every server itself, for nobody else knows who they are. */
 class StreamingTopology implements Topology {
   readonly manager = manager;
   readonly #settings: Config;
-  readonly #members: readonly (readonly [string, Member])[];
+  readonly #members: readonly Named[];
   readonly #platform: Platform;
   readonly #secret: SecretReader;
 
@@ -36,22 +39,8 @@ class StreamingTopology implements Topology {
 
   async view(signal: AbortSignal): Promise<ClusterView> {
     signal.throwIfAborted();
-    // A standby that answers waits for the primary's answer, and nobody waits for a server that is silent.
-    const primary = Promise.withResolvers<Primary | undefined>();
-    const answers = this.#members.map(() => Promise.withResolvers<void>());
-    void Promise.all(answers.map(({ promise }) => promise)).then(() => primary.resolve(undefined));
-    const seen = await Promise.all(
-      this.#members.map(async ([name, place], index) => {
-        const answered = (found?: Primary): void => {
-          if (found !== undefined) primary.resolve(found);
-          answers[index]?.resolve();
-        };
-        try {
-          return await this.#ask(name, place, signal, answered, primary.promise);
-        } finally {
-          answered();
-        }
-      }),
+    const seen = await askAround<Named, Primary, Seen>(this.#members, async (member, around) =>
+      this.#ask(member, around, signal),
     );
     signal.throwIfAborted();
     return viewOf(seen);
@@ -70,20 +59,14 @@ class StreamingTopology implements Topology {
     return await makeStandby(request, { name: primary, place, session, slot: members[request.member]?.slot });
   }
 
-  async #ask(
-    name: string,
-    place: Member,
-    signal: AbortSignal,
-    answered: (primary?: Primary) => void,
-    primary: Promise<Primary | undefined>,
-  ): Promise<Seen> {
+  async #ask([name, place]: Named, { answered, primary }: Around<Primary>, signal: AbortSignal): Promise<Seen> {
     const { clock } = this.#platform;
     try {
       await using session = await Session.open(place, clock, this.#secret, { signal, limitMs });
       const sinceMs = clock.monoMs();
       const facts = await factsOf(session);
       if (!facts.inRecovery) {
-        answered(facts.written === null ? undefined : { written: facts.written, sinceMs });
+        answered(facts.written === null ? undefined : { written: facts.written, sinceMs }, true);
         return { name, facts };
       }
       answered();

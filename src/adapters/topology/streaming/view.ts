@@ -2,7 +2,8 @@ import type { ClusterMember, ClusterView } from '../../../model/cluster.ts';
 import { StillpointError } from '../../../model/errors.ts';
 import type { Finding } from '../../../model/point.ts';
 import { clusterFindings, primaryFindings, standbyFindings } from './findings.ts';
-import { lagsOf, type Measured } from './lag.ts';
+import type { Measured } from '../../../platform/measure-lag.ts';
+import { lagsOf } from './lag.ts';
 import { othersWhoFailOver, type Facts, type Refusal } from './parse.ts';
 
 export const manager = 'streaming';
