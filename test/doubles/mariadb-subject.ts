@@ -22,6 +22,16 @@ export function mariadbApplication(server: MariadbServer, more: Partial<MariadbC
   return mariadbServer.create(config, 'test', testPlatform, () => Promise.reject(new Error('there is no password')));
 }
 
+/** Moves the files of a server that does not run, and leaves a link. */
+export async function moveTo(server: MariadbServer, directory: string): Promise<void> {
+  const run = async (...argv: [string, ...string[]]): Promise<unknown> => systemExec.check({ argv, timeoutMs: 60_000 });
+  await mkdir(directory, { recursive: true });
+  await run('cp', '-a', `${server.dataDirectory}/.`, directory);
+  await run('chown', '--reference', server.dataDirectory, directory);
+  await run('rm', '-r', server.dataDirectory);
+  await run('ln', '-s', directory, server.dataDirectory);
+}
+
 /** An insert that the server makes wait is undone by it after a moment. */
 export async function insertInto(session: MariadbSession, table: string, row: number): Promise<boolean> {
   try {

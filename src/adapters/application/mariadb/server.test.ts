@@ -19,6 +19,7 @@ import {
   insertInto,
   mariadbApplication,
   mariadbConfigFor,
+  moveTo,
   rowsOf,
 } from '../../../../test/doubles/mariadb-subject.ts';
 import { testPlatform } from '../../../../test/doubles/postgres-subject.ts';
@@ -363,10 +364,7 @@ describe('MariaDB under load', { skip: missing ?? false }, () => {
       const args = ['--server-id=1', `--innodb-flush-log-at-trx-commit=${flush}`, '--log-bin=bin', '--sync-binlog=0'];
       const server = await yard.add(name, args);
       await run('btrfs', 'subvolume', 'create', data);
-      await run('cp', '-a', `${server.dataDirectory}/.`, data);
-      await run('chown', '--reference', server.dataDirectory, data);
-      await run('rm', '-r', server.dataDirectory);
-      await run('ln', '-s', data, server.dataDirectory);
+      await moveTo(server, data);
       await server.start();
       await server.ask('CREATE DATABASE app');
       await server.ask('CREATE TABLE app.numbers (n BIGINT PRIMARY KEY, t TEXT)');
