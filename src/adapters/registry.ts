@@ -18,6 +18,7 @@ import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
 import type { Topology } from '../ports/topology.ts';
 import { iris } from './application/iris/application.ts';
 import { gtm } from './application/gtm/application.ts';
+import { mariadbServer } from './application/mariadb/application.ts';
 import { postgresql } from './application/postgresql/application.ts';
 import { sqlite } from './application/sqlite/application.ts';
 import { filesOf } from './application/sqlite/config.ts';
@@ -148,6 +149,7 @@ function machinesOf<C>(module: MachinesModule<C>): RegisteredMachines {
 export const applications: readonly RegisteredApplication[] = [
   application(iris, () => []),
   application(postgresql, (config) => (config.dataDirectory === undefined ? [] : [config.dataDirectory])),
+  application(mariadbServer, (config) => (config.dataDirectory === undefined ? [] : [config.dataDirectory])),
   application(sqlite, filesOf),
   application(gtm, (config) => [config.globalDirectory]),
 ];

@@ -2,6 +2,7 @@ import { note, type Backup } from './backup-state.ts';
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StillpointError, messageOf } from '../model/errors.ts';
+import { stopsWriters } from '../model/hold.ts';
 import type { Canary } from '../ports/application.ts';
 import { failoverOf, letFailoverGo, secureMember } from './cluster.ts';
 import { cutGroup, prepareGroup } from './group.ts';
@@ -72,7 +73,7 @@ export async function letGo(state: Backup): Promise<void> {
 
 export async function freeze(state: Backup): Promise<void> {
   if (!state.holds) return;
-  if (state.located.get().holdKind === 'writes-stopped' || state.method === 'cold') {
+  if (stopsWriters(state.located.get().holdKind) || state.method === 'cold') {
     state.canaryStop.abort();
     await state.canaryLoop;
   }

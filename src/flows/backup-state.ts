@@ -7,7 +7,7 @@ import type {
   HoldEvidence,
   OnlineEvidence,
 } from '../model/evidence.ts';
-import type { FreezeAnswer, MemberObservation } from '../model/hold.ts';
+import { stopsWriters as stopsWritersOf, type FreezeAnswer, type MemberObservation } from '../model/hold.ts';
 import { judge } from '../model/judge.ts';
 import type { JournalStart } from '../model/journal.ts';
 import type { Finding, Level, Method, Outcome, Point, Verdict } from '../model/point.ts';
@@ -110,7 +110,7 @@ export class Backup {
   /** Whether the engine, or a file system below it, takes no writes during the hold. */
   get stopsWriters(): boolean {
     if (!this.holds) return false;
-    return this.located.get().holdKind === 'writes-stopped' || (this.layers.peek()?.fileSystems.length ?? 0) > 0;
+    return stopsWritersOf(this.located.get().holdKind) || (this.layers.peek()?.fileSystems.length ?? 0) > 0;
   }
 
   get accepted(): Verdict {

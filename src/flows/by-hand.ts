@@ -1,7 +1,7 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { StillpointError, codeOf } from '../model/errors.ts';
-import type { FreezeStatus } from '../model/hold.ts';
+import { stopsWriters as stopsWritersOf, type FreezeStatus } from '../model/hold.ts';
 import type { Moment } from '../model/time.ts';
 import type { HoldReport } from '../guard/protocol.ts';
 import { writeDurably } from '../platform/files.ts';
@@ -45,7 +45,7 @@ const freezeSteps: readonly Step<Freezing>[] = [
         );
       }
       const wanted = budgetOf(holdKind, state.workload.budgetMs);
-      const stopsWriters = holdKind === 'writes-stopped';
+      const stopsWriters = stopsWritersOf(holdKind);
       // Nobody knows how long a person will take, so the margin ends the hold.
       const budgetMs =
         state.cluster === undefined

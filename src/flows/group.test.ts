@@ -89,6 +89,25 @@ describe('the group of a backup', () => {
     });
   });
 
+  it('takes only a cut at one instant under a hold that stops commits only', async () => {
+    const held = provider('held', ['data', 'wal'], 'sequential', 'hold');
+    const hold = located('one-instant', 'data', 'wal');
+    const group = await locateGroup(hold, { providers: [held, oneByOne, together] }, never);
+    assert.deepEqual(
+      group.parts.map(({ provider: { kind } }) => kind),
+      ['together'],
+    );
+    await assert.rejects(locateGroup(hold, { providers: [held, oneByOne] }, never), {
+      code: 'hold-not-covering',
+      message: /stops commits only/,
+      hint: /one volume that can be cut/,
+    });
+    await assert.rejects(locateGroup(hold, { providers: [held] }, never), {
+      code: 'path-outside-group',
+      hint: /stops commits only/,
+    });
+  });
+
   it('says what the providers remarked on a path that is left over, and on no other', async () => {
     const remarks = (): readonly string[] => ['p does not take /srv/wal: it is full', 'p does not take /srv/other: no'];
     const half = provider('half', ['data'], 'one-instant');

@@ -1,6 +1,6 @@
 import { StillpointError } from '../model/errors.ts';
 import type { GroupCut } from '../model/evidence.ts';
-import type { HoldKind } from '../model/hold.ts';
+import { needsOneInstant, type HoldKind } from '../model/hold.ts';
 import type { SnapshotRef, Volume } from '../model/storage.ts';
 import type { Located } from '../ports/application.ts';
 import type { SnapshotProvider } from '../ports/snapshot-provider.ts';
@@ -29,8 +29,9 @@ export async function locateGroup(
   workload: Pick<Workload, 'providers' | 'remarks'>,
   signal: AbortSignal,
 ): Promise<Group> {
-  const providers = workload.providers.filter(({ needs }) => needs === 'any' || located.holdKind !== 'none');
-  if (located.holdKind === 'none') {
+  const wantsInstant = needsOneInstant(located.holdKind);
+  const providers = workload.providers.filter(({ needs }) => needs === 'any' || !wantsInstant);
+  if (wantsInstant) {
     const whole = await oneInstant(located, providers, signal);
     if (whole !== undefined) return whole;
   }
@@ -50,28 +51,32 @@ export async function locateGroup(
       'path-outside-group',
       `recovery needs ${names}, which no snapshot provider of this workload can cut${whyPassed(left, workload)}`,
       {
-        hint:
-          located.holdKind === 'none'
+        hint: wantsInstant
+          ? located.holdKind === 'none'
             ? 'without a hold only a provider that cuts all volumes at one instant will do: put the data on one btrfs subvolume, or use the hold'
-            : 'set `storage: auto`, or add a provider for that path to the list under `storage`',
+            : 'the hold of this engine stops commits only, so that all volumes must be cut at one instant: put its files on one btrfs subvolume, ZFS dataset or logical volume'
+          : 'set `storage: auto`, or add a provider for that path to the list under `storage`',
         details: { paths: left.map((path) => path.path) },
       },
     );
   }
   const { atomicity, how } = atomicityOf(parts);
-  if (located.holdKind === 'none' && atomicity === 'sequential') {
+  if (wantsInstant && atomicity === 'sequential') {
+    const held = located.holdKind !== 'none';
     throw new StillpointError(
       'hold-not-covering',
-      `without a hold all volumes must be cut at one instant, and they are not: ${how}`,
+      `${held ? 'under a hold that stops commits only' : 'without a hold'} all volumes must be cut at one instant, and they are not: ${how}`,
       {
-        hint: 'use the hold of the engine, or put all of its files on one volume',
+        hint: held
+          ? 'put all files of the engine on one volume that can be cut: a btrfs subvolume, a ZFS dataset, a logical volume'
+          : 'use the hold of the engine, or put all of its files on one volume',
       },
     );
   }
   return { parts, volumes: parts.flatMap((part) => part.volumes), atomicity, how };
 }
 
-/** Without a hold only a provider will do that cuts all of it at one instant, wherever it stands in the list. */
+/** Where the hold does not cover it only a provider will do that cuts all of it at one instant, wherever it stands in the list. */
 async function oneInstant(
   located: Located,
   providers: readonly SnapshotProvider[],

@@ -1,5 +1,6 @@
 import { StillpointError } from '../model/errors.ts';
 import type { ClusterEvidence } from '../model/evidence.ts';
+import { stopsWriters as stopsWritersOf } from '../model/hold.ts';
 import type { Finding, Level, Method } from '../model/point.ts';
 import type { Located } from '../ports/application.ts';
 import { stepsOf } from './backup.ts';
@@ -109,7 +110,7 @@ async function marginOf(
   layers: Layers | undefined,
 ): Promise<Forecast> {
   if (work === undefined) return forecast;
-  const stopsWriters = located.holdKind === 'writes-stopped' || (layers?.fileSystems.length ?? 0) > 0;
+  const stopsWriters = stopsWritersOf(located.holdKind) || (layers?.fileSystems.length ?? 0) > 0;
   return { ...forecast, budgetMs: withinMargin(work, { ...forecast, stopsWriters }) };
 }
 
@@ -256,7 +257,7 @@ function describe(
       if (method === 'cold')
         return `stop the users of ${engine}, in the guard; prove that nobody has its files open${also}`;
       return held
-        ? `${engine} ${located.holdKind === 'copy-rules' ? 'enters backup mode' : 'stops writers'}, in the guard's session${also}`
+        ? `${engine} ${located.holdKind === 'copy-rules' ? 'enters backup mode' : located.holdKind === 'one-instant' ? 'stops commits' : 'stops writers'}, in the guard's session${also}`
         : 'nothing: configured to cut without a hold';
     case 'cut':
       return `${providers}: ${group?.how ?? ''}`;

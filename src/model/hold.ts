@@ -4,11 +4,23 @@ import type { Moment } from './time.ts';
 /**
  * What a hold guarantees while it is in force.
  * `writes-stopped`: no byte of the files changes in a way that recovery from them would notice, however long the cut takes.
+ * `one-instant`: nothing commits, but the engine itself goes on writing pages and the log of open transactions. All volumes cut at one
+ * instant show exactly what was committed; files copied one after the other may not be recoverable (MariaDB's backup stages).
  * `copy-rules`: writes go on, but files copied one after the other between freeze and thaw are recoverable together with the journal
  * of that span (PostgreSQL's backup mode).
  * `none`: no hold at all; only a cut of all volumes at one instant is worth anything, and it is crash-consistent.
  */
-export type HoldKind = 'writes-stopped' | 'copy-rules' | 'none';
+export type HoldKind = 'writes-stopped' | 'one-instant' | 'copy-rules' | 'none';
+
+/** Whether those who commit wait while it is in force: it must be short, and a canary cannot write. */
+export function stopsWriters(kind: HoldKind): boolean {
+  return kind === 'writes-stopped' || kind === 'one-instant';
+}
+
+/** Whether volumes that are cut one after the other are worth nothing under it. */
+export function needsOneInstant(kind: HoldKind): boolean {
+  return kind === 'one-instant' || kind === 'none';
+}
 
 /** Which member was looked at, in which role and epoch. `epoch` changes whenever the identity of the writable history changes. */
 export interface MemberObservation {

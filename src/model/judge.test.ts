@@ -109,6 +109,11 @@ function inCluster(
   return { ...from, cluster: { chosen: clustered, considered: [], heldOff: false, seen: seenThere } };
 }
 
+/** As MariaDB's backup stages: commits wait, pages do not. */
+function commitsStopped(atomicity: Evidence['cut']['atomicity']): Evidence {
+  return { ...withHold({ kind: 'one-instant' }), cut: { ...good.cut, atomicity } };
+}
+
 /** One seeded violation each, with the one rule that must be named. A sequential cut adds `not-one-instant` to all of them. */
 const violations: readonly (readonly [string, Evidence, string])[] = [
   ['late volume', withCut('v2', 190, 260), 'cut-after-thaw'],
@@ -171,6 +176,16 @@ describe('judge', () => {
     assert.equal(
       judge({ ...good, hold: { ...rest, kind: 'writes-stopped', journalCollected: [] } }).verdict,
       'application-consistent',
+    );
+  });
+
+  it('wants one instant where the hold stops commits only', () => {
+    assert.deepEqual(judge(commitsStopped('one-instant')), { verdict: 'application-consistent', reasons: [] });
+    const { verdict, reasons } = judge(commitsStopped('sequential'));
+    assert.equal(verdict, 'unproven');
+    assert.deepEqual(
+      reasons.map(({ rule }) => rule),
+      ['not-one-instant'],
     );
   });
 

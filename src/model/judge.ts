@@ -2,7 +2,7 @@ import { changeBetween } from './cluster.ts';
 import { judgeSplit, type SplitRule } from './judge-split.ts';
 import type { Evidence, HoldEvidence, OnlineEvidence } from './evidence.ts';
 import type { Marks } from './journal.ts';
-import type { MemberObservation } from './hold.ts';
+import { needsOneInstant, type MemberObservation } from './hold.ts';
 import type { Reason, Verdict } from './point.ts';
 
 /** The rules that evidence can break, each with its one name. docs/design/evidence.md explains them. */
@@ -37,7 +37,8 @@ export interface Judgement {
  * What follows from the evidence. Pure: reads no clock, no database, no configuration.
  *
  * `application-consistent`: the engine itself said before the thaw that it was frozen, every volume that recovery needs was cut
- * inside the hold, the hold lasted, the journal of a `copy-rules` hold is complete, and the member stayed who it was.
+ * inside the hold, the hold lasted, the journal of a `copy-rules` hold is complete, the volumes under a `one-instant` hold were cut at
+ * one instant, and the member stayed who it was.
  * `crash-consistent`: that failed, but all needed volumes show one instant of one member, so that it looks like a power cut.
  * `unproven`: everything else.
  */
@@ -51,7 +52,8 @@ export function judge(evidence: Evidence): Judgement {
   const broken = [...coverage(evidence), ...members(evidence), ...cluster(evidence), ...order(evidence)];
   const held = evidence.hold === null ? noHold() : holdRules(evidence.hold, evidence);
   const reasons = [...held, ...broken];
-  if (reasons.length === 0) return { verdict: 'application-consistent', reasons };
+  const covered = evidence.cut.atomicity === 'one-instant' || !needsOneInstant(evidence.hold?.kind ?? 'none');
+  if (reasons.length === 0 && covered) return { verdict: 'application-consistent', reasons };
   if (broken.length === 0 && evidence.cut.atomicity === 'one-instant') return { verdict: 'crash-consistent', reasons };
   const sequential = evidence.cut.atomicity === 'sequential' ? [notOneInstant(evidence)] : [];
   return { verdict: 'unproven', reasons: [...reasons, ...sequential] };

@@ -30,6 +30,8 @@ export interface ContractSubject extends AsyncDisposable {
   write(row: number): Promise<boolean>;
   /** All rows of a copy, through an independent client. The copy may be changed. */
   read(copy: Copy): Promise<readonly number[]>;
+  /** Copies what `locate` named below `root` as it is at one instant, for a hold that needs that. Absent: file by file. */
+  readonly cut?: (located: Located, root: string) => Promise<void>;
   /** Overwrites some pages that hold rows in a copy that no engine has open. */
   damage(copy: Copy): Promise<void>;
 }
@@ -219,7 +221,7 @@ export function applicationContract(name: string, open: () => Promise<ContractSu
       const holder = await startHolder(subject, newToken(application.engine));
       try {
         assert.equal((await holder.freeze()).frozen, true);
-        await copyFiles(located, root);
+        await (subject.cut ?? copyFiles)(located, root);
         for (let i = 0; i < 5; i += 1) {
           // A row during the hold may or may not be in the copy; it is only there to dirty what was copied already.
           if (await subject.write(next)) next += 1;

@@ -1,3 +1,4 @@
+import { existsSync, realpathSync } from 'node:fs';
 import { chown, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -133,7 +134,9 @@ function serverOn(
   const socket = join(directory, `${name}.sock`);
   let running: RunningProcess | undefined;
   const signalAll = (signal: NodeJS.Signals): void => {
-    for (const each of processesIn(dataDirectory)) killExactly(each, signal);
+    // The directory may be a link; a process knows where it really is.
+    if (existsSync(dataDirectory))
+      for (const each of processesIn(realpathSync(dataDirectory))) killExactly(each, signal);
   };
   const place = mariadbPlace.parse({ host: socket, user: superuser });
   const connect = async (limitMs = waitMs): Promise<MariadbSession> =>

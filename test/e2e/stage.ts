@@ -12,11 +12,13 @@ import { systemClock } from '../../src/platform/clock.ts';
 import { systemExec, type CommandResult, type RunningProcess } from '../../src/platform/exec.ts';
 import { openGtm, whyNoGtm } from '../doubles/gtm.ts';
 import { startPostgres, whyNoPostgres } from '../doubles/embedded-postgres.ts';
+import { openYard, whyNoMariadb } from '../doubles/mariadb-server.ts';
+import { durable, mariadbConfigFor, moveTo } from '../doubles/mariadb-subject.ts';
 import { loopVolume } from '../doubles/loop-volume.ts';
 import { smallDisk } from '../doubles/small-disk.ts';
 import type { WriterSpec } from './writer.ts';
 
-export type Engine = 'postgresql' | 'sqlite' | 'gtm';
+export type Engine = 'postgresql' | 'sqlite' | 'gtm' | 'mariadb';
 export type Provider = 'btrfs' | 'reflink' | 'copy';
 
 /** A live database under a write load, a configuration and an empty repository: everything a real user would have. */
@@ -77,6 +79,10 @@ export async function openStage(engine: Engine, provider: Provider, options: Sta
   if (options.stateBytes !== undefined && process.getuid?.() !== 0) return 'needs root: mounts a small disk';
   if (engine === 'postgresql') {
     const why = await whyNoPostgres();
+    if (why !== undefined) return why;
+  }
+  if (engine === 'mariadb') {
+    const why = await whyNoMariadb();
     if (why !== undefined) return why;
   }
   if (engine === 'gtm') {
@@ -178,6 +184,15 @@ async function openDatabase(
   if (engine === 'sqlite') {
     const at = join(data, 'app.db');
     return { application: { sqlite: { file: at } }, at };
+  }
+  if (engine === 'mariadb') {
+    const yard = undo.use(await openYard());
+    const server = await yard.add('db1', durable);
+    await moveTo(server, join(data, 'my'));
+    await server.start();
+    await server.ask('CREATE DATABASE app');
+    const application = { ...mariadbConfigFor(server), dataDirectory: join(data, 'my') };
+    return { application: { mariadb: application }, at: server.socket };
   }
   const server = undo.use(await startPostgres({ directory: join(data, 'pg') }));
   const { socketDirectory, port, binDirectory } = server;

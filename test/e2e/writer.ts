@@ -4,13 +4,14 @@
  */
 import { appendFileSync } from 'node:fs';
 import { DatabaseSync } from 'node:sqlite';
+import { createConnection } from 'mariadb';
 import pg from 'pg';
 import { messageOf } from '../../src/model/errors.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 
 export interface WriterSpec {
-  readonly engine: 'postgresql' | 'sqlite';
-  /** Socket directory, or the database file. */
+  readonly engine: 'postgresql' | 'sqlite' | 'mariadb';
+  /** Socket directory, the socket's file, or the database file. */
   readonly at: string;
   readonly port?: number;
   /** One line an acknowledged row: number, blank, monotonic milliseconds. */
@@ -28,6 +29,16 @@ async function postgres(spec: WriterSpec): Promise<Insert> {
   const payload = 'x'.repeat(spec.payloadBytes);
   return async (row) => {
     await client.query('INSERT INTO written VALUES ($1, $2)', [row, payload]);
+    return true;
+  };
+}
+
+async function mariadb(spec: WriterSpec): Promise<Insert> {
+  const client = await createConnection({ socketPath: spec.at, user: 'root' });
+  await client.query('CREATE TABLE IF NOT EXISTS app.written (n BIGINT PRIMARY KEY, payload TEXT)');
+  const payload = 'x'.repeat(spec.payloadBytes);
+  return async (row) => {
+    await client.query('INSERT INTO app.written VALUES (?, ?)', [row, payload]);
     return true;
   };
 }
@@ -50,13 +61,15 @@ function sqlite(spec: WriterSpec): Insert {
   };
 }
 
+const openers = { postgresql: postgres, mariadb, sqlite: (spec: WriterSpec) => Promise.resolve(sqlite(spec)) };
+
 async function main(): Promise<void> {
   const spec = JSON.parse(process.argv[2] ?? '') as WriterSpec;
   const stop = new AbortController();
   process.on('SIGTERM', () => stop.abort());
   // A test that is killed takes its writer with it.
   process.stdin.resume().on('end', () => stop.abort());
-  const insert = spec.engine === 'postgresql' ? await postgres(spec) : sqlite(spec);
+  const insert = await openers[spec.engine](spec);
   process.stdout.write('ready\n');
   for (let row = 1; !stop.signal.aborted;) {
     if (await insert(row)) {

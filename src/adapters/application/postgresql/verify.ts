@@ -11,8 +11,16 @@ import type { CopyServer } from './commands.ts';
 import type { PostgresqlConfig } from './config.ts';
 import { connect } from './connection.ts';
 import type { Connection } from './connection.ts';
-import { closeToOthers, drillOwner, exists, giveTo, openWay, ownDirectory, removeIfThere } from './copy-files.ts';
-import type { Owner } from './copy-files.ts';
+import {
+  closeToOthers,
+  drillOwner,
+  exists,
+  giveTo,
+  openWay,
+  ownDirectory,
+  removeIfThere,
+} from '../../../platform/copy-files.ts';
+import type { Owner } from '../../../platform/copy-files.ts';
 import { lastComplaint, majorOfProgram } from './parse.ts';
 import { questions } from './questions.ts';
 import { text } from './locate.ts';

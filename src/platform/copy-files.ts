@@ -1,7 +1,6 @@
 import { access, chmod, chown, lchown, lstat, readdir, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { codeOf, StillpointError } from '../../../model/errors.ts';
-import type { Copy } from '../../../ports/application.ts';
+import { codeOf, StillpointError } from '../model/errors.ts';
 
 export interface Owner {
   readonly uid: number;
@@ -27,7 +26,7 @@ const drillUser = 61_100;
  * TABLESPACE with the original's absolute path, and a copy that may write there would overwrite the live database. Undefined when
  * this process is not root and can only run it as itself.
  */
-export function drillOwner(facts: Copy['facts']): Owner | undefined {
+export function drillOwner(facts: Readonly<Record<string, string>>): Owner | undefined {
   if (process.getuid?.() !== 0) return undefined;
   const uid = facts['ownerUid'] === String(drillUser) ? drillUser + 1 : drillUser;
   return { uid, gid: uid };
