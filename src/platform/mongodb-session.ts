@@ -68,7 +68,7 @@ export class MongodbSession implements AsyncDisposable {
       signal.removeEventListener('abort', cut);
     };
     const serialize = (document: Readonly<Record<string, unknown>>): MongodbAnswer =>
-      BSON.EJSON.serialize(document, { relaxed: true }) as MongodbAnswer;
+      BSON.EJSON.serialize(document, { relaxed: true });
     const session = new MongodbSession(client, serialize, ending.promise, release);
     try {
       await Promise.race([client.connect(), ending.promise]);

@@ -29,14 +29,13 @@ export class Election {
   }
 
   cut(one: Mongod, other: Mongod, on: boolean): void {
-    const pair = [one.seat.id, other.seat.id].toSorted().join('-');
+    const pair = pairOf(one, other);
     if (on) this.#cuts.add(pair);
     else this.#cuts.delete(pair);
   }
 
   reaches(one: Mongod, other: Mongod): boolean {
-    const pair = [one.seat.id, other.seat.id].toSorted().join('-');
-    return one.running && other.running && !one.hung && !other.hung && !this.#cuts.has(pair);
+    return one.running && other.running && !one.hung && !other.hung && !this.#cuts.has(pairOf(one, other));
   }
 
   started(member: Mongod): void {
@@ -175,4 +174,8 @@ export class Election {
     // Its position goes to the primary at once, not by the next heartbeat.
     if (primary !== undefined) primary.hears(member).applied = member.last;
   }
+}
+
+function pairOf({ seat: one }: Mongod, { seat: other }: Mongod): string {
+  return `${Math.min(one.id, other.id)}-${Math.max(one.id, other.id)}`;
 }

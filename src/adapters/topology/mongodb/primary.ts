@@ -1,5 +1,5 @@
 import { StillpointError } from '../../../model/errors.ts';
-import { type Seen, type Sitting, State, type Told, toldOf } from './members.ts';
+import { isElectable, type Seen, type Sitting, State, type Told, toldOf } from './members.ts';
 
 /** Voters that told anything, and how many votes elect. */
 export interface Poll {
@@ -24,7 +24,8 @@ export function pollOf(sittings: readonly Sitting[]): Poll {
 export function primaryOf(sittings: readonly Sitting[]): Told | undefined {
   const told = toldOf(seenOf(sittings));
   const newest = Math.max(...told.map(({ status }) => status.term));
-  const claimants = claimantsOf(told).filter(({ status }) => status.term === newest);
+  const electable = new Set(sittings.flatMap(({ seat, seen }) => (isElectable(seat) ? [seen] : [])));
+  const claimants = claimantsOf(told).filter((each) => each.status.term === newest && electable.has(each));
   const { majority } = pollOf(sittings);
   return claimants.find((claimant) => sittings.filter((each) => agrees(each, claimant)).length >= majority);
 }

@@ -1,7 +1,7 @@
 import type { ClusterMember, ClusterView, FailoverRule, Quorum, Role } from '../../../model/cluster.ts';
 import { StillpointError } from '../../../model/errors.ts';
 import { clusterFindings, hasHeir, memberFindings } from './findings.ts';
-import { healthOf, type Hearsay, hearsayOf } from './health.ts';
+import { healthOf, type Hearsay, hearsayOf, isUnheard } from './health.ts';
 import { lagsOf } from './lag.ts';
 import {
   isElectable,
@@ -31,7 +31,8 @@ export function viewOf(seen: readonly Seen[], places: Places): ClusterView {
   refuseMinority(seen, sittings);
   const primary = primaryOf(sittings);
   const weighed = sittings.map((sitting): Weighed => {
-    return { sitting, health: healthOf(sitting, hearsayOf(sitting, sittings, primary), primary) };
+    const hearsay = hearsayOf(sitting, sittings, primary);
+    return { sitting, health: healthOf(sitting, hearsay, primary), heard: !isUnheard(hearsay) };
   });
   const needed = neededForMajority(weighed);
   const strange = strangers(seen, sittings);

@@ -5,12 +5,15 @@ import { pollOf } from './primary.ts';
 export interface Weighed {
   readonly sitting: Sitting;
   readonly health: Health;
+  /** The others hear it, as far as they tell. */
+  readonly heard: boolean;
 }
 
-/** It can give its vote now. A member that is new does not count until its initial sync is done. */
-function votes({ sitting: { seat, seen }, health }: Weighed): boolean {
-  if (seat.votes === 0 || health === 'down' || health === 'unknown') return false;
-  return !(seen !== undefined && 'status' in seen && seen.status.state === State.initialSync);
+/** It can give its vote now, as far as anybody knows. A member that is new does not count until its initial sync is done. */
+function votes({ sitting: { seat, seen }, health, heard }: Weighed): boolean {
+  if (seat.votes === 0 || !heard) return false;
+  if (seen === undefined) return health === 'healthy' || health === 'trouble';
+  return 'status' in seen ? seen.status.state !== State.initialSync : 'hello' in seen;
 }
 
 /**
