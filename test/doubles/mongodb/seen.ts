@@ -84,6 +84,6 @@ export function placesOf(seen: readonly Seen[]): Places {
 }
 
 function helloOf(config: SetConfig, id: number, more: Partial<Hello>): Hello {
-  const usual = { writable: false, arbiter: false, router: false, uninitiated: false, wireVersion: 21 };
+  const usual = { writable: false, arbiter: false, router: false, uninitiated: false };
   return { set: config.set, me: config.seats[id]?.host, primary: undefined, ...usual, ...more };
 }

@@ -34,7 +34,6 @@ export interface Hello {
   /** A `mongos`. */
   readonly router: boolean;
   readonly uninitiated: boolean;
-  readonly wireVersion: number;
 }
 
 const hello = z
@@ -46,7 +45,6 @@ const hello = z
     arbiterOnly: z.boolean().default(false),
     msg: z.string().optional(),
     isreplicaset: z.boolean().default(false),
-    maxWireVersion: whole,
   })
   .transform((each): Hello => ({
     set: each.setName,
@@ -56,7 +54,6 @@ const hello = z
     arbiter: each.arbiterOnly,
     router: each.msg === 'isdbgrid',
     uninitiated: each.isreplicaset,
-    wireVersion: each.maxWireVersion,
   }));
 
 /** What one member says of a member, itself included. */

@@ -24,8 +24,6 @@ const settleMs = 4000;
 const againMs = 250;
 const watchMs = 1000;
 const pollMs = 50;
-/** MongoDB 4.4. */
-const oldestWireVersion = 9;
 
 interface Round {
   readonly seen: readonly Seen[];
@@ -186,10 +184,7 @@ function refusedOf(name: string, cause: unknown): Refused {
   return { name, refused: mongodbRefusal(cause), said: mongodbSaid(cause) };
 }
 
-function misfitOf({ set, uninitiated, wireVersion }: Hello): Omit<Refused, 'name'> | undefined {
-  if (wireVersion < oldestWireVersion) {
-    return { refused: 'old', said: `it is older than MongoDB 4.4 (wire version ${wireVersion})` };
-  }
+function misfitOf({ set, uninitiated }: Hello): Omit<Refused, 'name'> | undefined {
   if (set !== undefined) return undefined;
   const said = uninitiated
     ? 'it was started for a replica set that was never initiated, or has not read its configuration yet'

@@ -120,6 +120,15 @@ describe('a set that is well', () => {
     assert.equal(view(told(0, never, { states }), told(1, three, { states })).failover.detectionMs, 0);
   });
 
+  it('says the detection time that the simulated sets act by', () => {
+    for (const detectionMs of simulated.detectionsMs) {
+      const timers = { electionTimeoutMs: detectionMs, heartbeatMs: simulated.heartbeatMs(detectionMs) };
+      const config = configOf(three.seats, timers);
+      const seen = view(...[0, 1, 2].map((id) => told(id, config, { states })));
+      assert.deepEqual([seen.manager, seen.failover.detectionMs], [simulated.name, detectionMs]);
+    }
+  });
+
   it('may have members that are not asked, known by the word of the others', () => {
     const seen = viewOf([told(0, three, { states }), told(1, three, { states })], placesOf([refused(0), refused(1)]));
     const other = member(seen, 'm2:27017');
