@@ -1,5 +1,10 @@
+import assert from 'node:assert/strict';
 import type { Arbiter, Places, Refused, Seen, Told } from '../../../src/adapters/topology/mongodb/members.ts';
 import type { Hello, OpTime, Seat, SetConfig, Status, Word } from '../../../src/adapters/topology/mongodb/parse.ts';
+import { viewOf } from '../../../src/adapters/topology/mongodb/view.ts';
+import type { ClusterView } from '../../../src/model/cluster.ts';
+import { StillpointError } from '../../../src/model/errors.ts';
+import { failoverMargin } from '../../../src/model/failover-margin.ts';
 
 /** Made by hand: what members told of a set, for rules that no running set shows. */
 
@@ -86,4 +91,32 @@ export function placesOf(seen: readonly Seen[]): Places {
 function helloOf(config: SetConfig, id: number, more: Partial<Hello>): Hello {
   const usual = { writable: false, arbiter: false, router: false, uninitiated: false };
   return { set: config.set, me: config.seats[id]?.host, primary: undefined, ...usual, ...more };
+}
+
+export const three = configOf([seat(0), seat(1), seat(2)]);
+/** The first one is primary of `three`. */
+export const states = [1, 2, 2];
+
+export function view(...seen: readonly Seen[]): ClusterView {
+  return viewOf(seen, placesOf(seen));
+}
+
+/** Why there is no view. */
+export function refusal(...seen: readonly Seen[]): StillpointError {
+  try {
+    view(...seen);
+  } catch (cause) {
+    assert.ok(cause instanceof StillpointError);
+    return cause;
+  }
+  throw new Error('there is a view');
+}
+
+/** What stands against a second of silence. */
+export function risksOf(seen: ClusterView, name: string): readonly string[] {
+  return failoverMargin(seen, name, { stunMs: 1000, holdMs: 0 }).risks.map(({ code }) => code);
+}
+
+export function roles(seen: ClusterView): readonly string[] {
+  return seen.members.map(({ role }) => role);
 }

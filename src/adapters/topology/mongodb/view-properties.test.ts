@@ -43,9 +43,12 @@ const souls = fc
     return fc.tuple(
       ...Array.from({ length: size }, () =>
         fc.record<Soul>({
-          kind: rarely<Soul['kind']>(
-            'data',
-            fc.constantFrom('hidden', 'delayed', 'arbiter', 'silent voter', 'no vote'),
+          kind: fc.oneof(
+            { weight: 6, arbitrary: fc.constant<Soul['kind']>('data') },
+            {
+              weight: 3,
+              arbitrary: fc.constantFrom<Soul['kind']>('hidden', 'delayed', 'arbiter', 'silent voter', 'no vote'),
+            },
           ),
           answers: rarely<Soul['answers']>('yes', fc.constantFrom('silent', 'login', 'misfit')),
           term: rarely(3, fc.constantFrom(2, 4)),

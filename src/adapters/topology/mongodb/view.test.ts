@@ -5,25 +5,23 @@ import {
   configOf,
   opTime,
   placesOf,
+  refusal,
   refused,
+  risksOf,
+  roles,
   seat,
+  states,
+  three,
   told,
+  view,
   wordOf,
 } from '../../../../test/doubles/mongodb/seen.ts';
 import { checks, member } from '../../../../test/doubles/topology-view.ts';
-import type { ClusterView } from '../../../model/cluster.ts';
-import { codeOf, StillpointError } from '../../../model/errors.ts';
-import { failoverMargin } from '../../../model/failover-margin.ts';
-import type { Refused, Seen } from './members.ts';
+import { mongodb as simulated } from '../../../../test/simulation/mongodb.ts';
+import { codeOf } from '../../../model/errors.ts';
+import type { Seen } from './members.ts';
 import type { Seat } from './parse.ts';
 import { viewOf } from './view.ts';
-
-const three = configOf([seat(0), seat(1), seat(2)]);
-const states = [1, 2, 2];
-
-function view(...seen: readonly Seen[]): ClusterView {
-  return viewOf(seen, placesOf(seen));
-}
 
 /** All members of a set, of which the first one is primary, and nothing is wrong. */
 function well(seats: readonly Seat[]): readonly Seen[] {
@@ -33,21 +31,6 @@ function well(seats: readonly Seat[]): readonly Seen[] {
     is ? arbiter(id, config, 'm0:27017') : told(id, config, { states: believed }),
   );
 }
-
-function refusal(...seen: readonly Seen[]): StillpointError {
-  try {
-    view(...seen);
-  } catch (cause) {
-    assert.ok(cause instanceof StillpointError);
-    return cause;
-  }
-  throw new Error('there is a view');
-}
-
-const silent = { stunMs: 1000, holdMs: 0 };
-const risksOf = (seen: ClusterView, name: string): readonly string[] =>
-  failoverMargin(seen, name, silent).risks.map(({ code }) => code);
-const roles = (seen: ClusterView): readonly string[] => seen.members.map(({ role }) => role);
 
 describe('a set that is well', () => {
   it('has a primary, replicas, a detection time and votes', () => {
@@ -154,186 +137,6 @@ describe('a set that is well', () => {
       [member(fresh, 'm3:27017').health, member(fresh, 'm3:27017').reported],
       ['unknown', 'not asked, priority 0, no vote'],
     );
-  });
-});
-
-describe('who is primary', () => {
-  it('is not whoever says so, but whom a majority names in the newest term', () => {
-    const cut = told(0, three, { states: [1, 8, 8], term: 4 });
-    const seen = view(
-      cut,
-      told(1, three, { states: [8, 1, 2], term: 5 }),
-      told(2, three, { states: [8, 1, 2], term: 5 }),
-    );
-    assert.deepEqual(roles(seen), ['unknown', 'primary', 'replica']);
-    assert.equal(seen.epoch, 'a1/5/1');
-    assert.equal(member(seen, 'db0').health, 'trouble');
-    assert.deepEqual(checks(member(seen, 'db0')), ['error unheard', 'error stale-primary', 'error deaf']);
-    assert.deepEqual(risksOf(seen, 'db2').toSorted(), ['others-unwell', 'quorum-lead', 'quorum-unwell']);
-  });
-
-  it('is nobody while an election goes on, also when the old one still says so', () => {
-    const between = view(
-      told(0, three, { states: [2, 2, 2], term: 5 }),
-      told(1, three, { states: [2, 2, 2], term: 5 }),
-      refused(2),
-    );
-    assert.deepEqual([roles(between), between.epoch], [['replica', 'replica', 'unknown'], 'a1/5/nobody']);
-    assert.deepEqual(checks(between), ['error primary']);
-    assert.ok(risksOf(between, 'db0').includes('no-primary'));
-    // The others hear it, and know of a newer term already.
-    const old = view(
-      told(0, three, { states, term: 4 }),
-      told(1, three, { states, term: 5 }),
-      told(2, three, { states, term: 5 }),
-    );
-    assert.deepEqual(roles(old), ['unknown', 'replica', 'replica']);
-    // A majority would still name it, but somebody was elected since.
-    const just = view(
-      told(0, three, { states, term: 4 }),
-      told(1, three, { states, term: 4 }),
-      told(2, three, { states: [1, 2, 1], term: 5 }),
-    );
-    assert.equal(just.members.filter(({ role }) => role === 'primary').length, 0);
-  });
-
-  it('cannot be told by a minority', () => {
-    const said = refusal(told(0, three, { states: [1, 8, 8] }), refused(1), refused(2));
-    assert.equal(codeOf(said), 'cluster-unknown');
-    assert.match(said.message, /1 of 3 voters told who is primary, and it takes 2; db1: no answer; db2: no answer/);
-    assert.match(said.hint ?? '', /servers run/);
-    const few = refusal(told(0, three, { states }));
-    assert.match(few.hint ?? '', /name the voters m1:27017, m2:27017/);
-  });
-
-  it('counts no word of an arbiter for another one, and no vote of whoever has none', () => {
-    const seats = [seat(0), seat(1), seat(2, { arbiter: true, priority: 0 }), seat(3, { votes: 0, priority: 0 })];
-    const config = configOf(seats);
-    const seen = view(
-      told(0, config, { states: [1, 8, 7, 2] }),
-      refused(1),
-      arbiter(2, config, 'm1:27017'),
-      told(3, config, { states: [1, 8, 7, 2] }),
-    );
-    assert.equal(seen.members.filter(({ role }) => role === 'primary').length, 0);
-    const agreed = view(told(0, config, { states: [1, 8, 7, 2] }), refused(1), arbiter(2, config, 'm0:27017'));
-    assert.equal(member(agreed, 'db0').role, 'primary');
-  });
-
-  it('is in trouble while it takes no writes', () => {
-    const catching = told(0, three, { states, hello: { writable: false } });
-    const seen = view(catching, told(1, three, { states }), told(2, three, { states }));
-    assert.deepEqual([member(seen, 'db0').role, member(seen, 'db0').health], ['primary', 'trouble']);
-    assert.deepEqual(checks(member(seen, 'db0')), ['warning not-writable']);
-    assert.ok(risksOf(seen, 'db1').includes('others-unwell'));
-  });
-});
-
-describe('a member that is not well', () => {
-  it('is not called healthy when the primary does not hear it, whatever it says itself', () => {
-    const seen = view(told(0, three, { states: [1, 2, 8] }), told(1, three, { states }), told(2, three, { states }));
-    assert.equal(member(seen, 'db2').health, 'trouble');
-    assert.deepEqual(checks(member(seen, 'db2')), ['error unheard']);
-    assert.equal(seen.quorum.health, 'trouble');
-  });
-
-  it('stays healthy when a minority does not hear it, with a warning', () => {
-    const five = configOf([0, 1, 2, 3, 4].map((id) => seat(id)));
-    const all = [1, 2, 2, 2, 2];
-    const deaf = told(1, five, { states: [1, 2, 8, 2, 2] });
-    const seen = view(...[0, 2, 3, 4].map((id) => told(id, five, { states: all })), deaf);
-    assert.equal(member(seen, 'db2').health, 'healthy');
-    assert.deepEqual(checks(member(seen, 'db2')), ['warning unheard']);
-    const most = view(
-      told(0, five, { states: all }),
-      ...[1, 3].map((id) => told(id, five, { states: [1, 2, 8, 2, 2] })),
-      told(2, five, { states: all }),
-      told(4, five, { states: all }),
-    );
-    assert.equal(member(most, 'db2').health, 'trouble', 'two of four do not hear it');
-  });
-
-  it('does not hear the primary', () => {
-    const seen = view(told(0, three, { states }), told(1, three, { states }), told(2, three, { states: [8, 2, 2] }));
-    assert.equal(member(seen, 'db2').health, 'trouble');
-    assert.ok(checks(member(seen, 'db2')).includes('error deaf'));
-  });
-
-  for (const [state, said] of [
-    [3, 'RECOVERING'],
-    [5, 'STARTUP2'],
-    [9, 'ROLLBACK'],
-  ] as const) {
-    it(`is ${said}`, () => {
-      const believed = [1, 2, state];
-      const seen = view(...[0, 1, 2].map((id) => told(id, three, { states: believed })));
-      const sick = member(seen, 'db2');
-      assert.deepEqual([sick.role, sick.health, sick.reported, sick.apply], ['replica', 'trouble', said, undefined]);
-      assert.equal(member(seen, 'db1').leadsQuorum, state === 5, 'a new member has no vote yet');
-      assert.ok(risksOf(seen, 'db1').includes('others-unwell'));
-    });
-  }
-
-  it('fell out of the oplog, builds no indexes, or does not answer', () => {
-    const config = configOf([seat(0), seat(1), seat(2, { buildsIndexes: false, priority: 0 })]);
-    const stale = told(1, config, { states, status: { tooStale: true } });
-    const seen = view(told(0, config, { states }), stale, told(2, config, { states }));
-    assert.deepEqual([member(seen, 'db1').health, checks(member(seen, 'db1'))], ['trouble', ['error too-stale']]);
-    assert.ok(checks(member(seen, 'db2')).includes('warning indexes'));
-    const cases: readonly (readonly [Refused['refused'], string, readonly string[]])[] = [
-      ['silent', 'down', ['warning reach']],
-      ['unwell', 'trouble', ['error unwell']],
-      ['misfit', 'trouble', ['error misfit']],
-      ['login', 'unknown', ['error login']],
-      ['tls', 'unknown', ['error tls']],
-      ['old', 'unknown', ['error old']],
-    ];
-    for (const [how, health, found] of cases) {
-      const each = view(told(0, three, { states }), told(1, three, { states }), refused(2, how));
-      const sick = member(each, 'db2');
-      assert.deepEqual([sick.health, sick.role, sick.leadsQuorum, checks(sick)], [health, 'unknown', false, found]);
-      assert.deepEqual(['trouble', true], [each.quorum.health, member(each, 'db1').leadsQuorum]);
-    }
-    const dead = view(told(0, three, { states: [1, 2, 8] }), told(1, three, { states: [1, 2, 8] }), refused(2));
-    assert.deepEqual(checks(member(dead, 'db2')), []);
-  });
-
-  it('is a server of its own where an arbiter should be, or an arbiter with data', () => {
-    const seats = [seat(0), seat(1), seat(2)];
-    const config = configOf(seats);
-    const odd = { name: 'db2', hello: { ...told(2, config, { states }).hello, arbiter: false } };
-    const seen = view(told(0, config, { states }), told(1, config, { states }), odd);
-    assert.deepEqual([member(seen, 'db2').health, member(seen, 'db2').reported], ['trouble', 'not understood']);
-  });
-
-  it('lags by a known time, by an unknown one, or on purpose', () => {
-    const lagging = told(1, three, { states, told: { transfer: { ms: 3 }, apply: { ageMs: 1700 } } });
-    const lost = told(2, three, { states, told: { transfer: {}, apply: {} } });
-    const seen = view(told(0, three, { states }), lagging, lost);
-    assert.deepEqual(
-      [member(seen, 'db1').transfer, member(seen, 'db1').apply],
-      [
-        { ms: 3, caughtUp: true },
-        { ms: 1700, caughtUp: undefined },
-      ],
-    );
-    assert.deepEqual(
-      [member(seen, 'db2').transfer, member(seen, 'db2').apply],
-      [{ caughtUp: false }, { caughtUp: false }],
-    );
-    const late = configOf([seat(0), seat(1), seat(2, { priority: 0, delayMs: 60_000 })]);
-    const delayed = told(2, late, { states, told: { transfer: { ms: 3 }, apply: { ageMs: 61_000 } } });
-    const shown = member(view(told(0, late, { states }), told(1, late, { states }), delayed), 'db2');
-    assert.deepEqual(
-      [shown.transfer, shown.apply],
-      [
-        { ms: 60_000, caughtUp: false },
-        { ms: 61_000, caughtUp: false },
-      ],
-    );
-    const unmeasured = { ...told(1, three, { states }) };
-    delete (unmeasured as { apply?: unknown }).apply;
-    assert.equal(member(view(told(0, three, { states }), unmeasured, lost), 'db1').apply, undefined);
   });
 });
 
