@@ -128,7 +128,8 @@ const loginErrors: ReadonlySet<number> = new Set([18, 13, 11, 334, 8000]);
 export function mongodbRefusal(cause: unknown): MongodbRefusal {
   const chain = [...causesOf(cause)];
   if (chain.some((each) => each.name === 'MongoServerError' && loginErrors.has(Number(codeIn(each))))) return 'login';
-  if (chain.some((each) => each.name === 'MongoCompatibilityError')) return 'old';
+  // CommandNotFound: `hello` came with 4.4.2, and the others are older.
+  if (chain.some((each) => each.name === 'MongoCompatibilityError' || codeIn(each) === 59)) return 'old';
   if (chain.some((each) => /CERT|SELF_SIGNED|UNABLE_TO|^ERR_(TLS|SSL)/.test(String(codeIn(each))))) return 'tls';
   return chain.some((each) => each.name === 'MongoServerError') ? 'unwell' : 'silent';
 }

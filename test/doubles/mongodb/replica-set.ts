@@ -169,12 +169,14 @@ function refusal(name: string, { account }: ScramLogin): Document | undefined {
   return errmsg === undefined ? undefined : { ok: 0, errmsg, code: 13, codeName: 'Unauthorized' };
 }
 
-/** A server that is no member of a set: what it says to hello beside the usual. */
-export async function lone(more: Document): Promise<AsyncDisposable & { readonly port: number }> {
+/** A server that is no member of a set: what it says to hello beside the usual, or `old`, which knows only the name before. */
+export async function lone(more: Document | 'old'): Promise<AsyncDisposable & { readonly port: number }> {
+  const hello = { ...common(21), isWritablePrimary: true, ismaster: true };
   const server = new WireServer(() => (command) => {
     const [name = ''] = Object.keys(command);
-    if (/^(hello|ismaster)$/i.test(name)) return { ...common(21), isWritablePrimary: true, ismaster: true, ...more };
-    return { ok: 0, errmsg: 'not running with --replSet', code: 76, codeName: 'NoReplicationEnabled' };
+    if (/^ismaster$/i.test(name) || (name === 'hello' && more !== 'old'))
+      return { ...hello, ...(more === 'old' ? {} : more) };
+    return { ok: 0, errmsg: `no such command: '${name}'`, code: 59, codeName: 'CommandNotFound' };
   });
   const port = await server.listen(0);
   return { port, [Symbol.asyncDispose]: () => server.close() };

@@ -55,7 +55,7 @@ export interface Belief {
 
 export function told(id: number, config: SetConfig, { states, term = 1, status, hello, told: lags }: Belief): Told {
   const voters = config.seats.filter(({ votes }) => votes > 0);
-  const writableVoters = voters.filter(({ arbiter }) => !arbiter).length;
+  const writableVoters = voters.filter((each) => !each.arbiter).length;
   const majority = Math.floor(voters.length / 2) + 1;
   const state = states[id] ?? 2;
   const at = status?.applied ?? opTime(1);

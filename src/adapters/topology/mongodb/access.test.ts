@@ -136,6 +136,7 @@ describe('servers that are no members', () => {
       [{}, /runs by itself, as a member of no replica set/, /initiated replica set/],
       [{ msg: 'isdbgrid' }, /db1 is a mongos/, /mongods of one shard/],
       [{ isreplicaset: true }, /never initiated/, /initiated replica set/],
+      ['old', /no such command/, /4\.4\.2 or later/],
     ] as const;
     for (const [said, message, hint] of cases) {
       await using server = await lone(said);

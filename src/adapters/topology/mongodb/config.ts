@@ -28,7 +28,7 @@ export const config = z
   })
   .meta({
     description:
-      'Replica set of MongoDB, version 4.4 or later: its voters elect a primary when they hear nothing of it.',
+      'Replica set of MongoDB, version 4.4.2 or later: its voters elect a primary when they hear nothing of it.',
     examples: [
       {
         members: {

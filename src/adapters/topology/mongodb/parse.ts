@@ -251,6 +251,6 @@ function parse<T>(schema: z.ZodType<T>, answer: MongodbAnswer, what: string): T 
   if (parsed.success) return parsed.data;
   const why = z.prettifyError(parsed.error).replaceAll('\n', ' ').slice(0, 300);
   throw new StillpointError('command-failed', `the answer of a server to ${what} is not understood: ${why}`, {
-    hint: 'MongoDB 4.4 or later is needed',
+    hint: 'MongoDB 4.4.2 or later is needed',
   });
 }

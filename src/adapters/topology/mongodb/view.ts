@@ -70,7 +70,7 @@ function nobody(seen: readonly Seen[]): StillpointError {
   const hint = refused.some((each) => each.refused === 'tls')
     ? 'give the CA that signed the servers’ certificates in topology.mongodb.tls.ca, and hosts by the names that stand in them'
     : refused.some((each) => each.refused === 'misfit' || each.refused === 'old')
-      ? 'name servers of an initiated replica set of MongoDB 4.4 or later in topology.mongodb.members'
+      ? 'name servers of an initiated replica set of MongoDB 4.4.2 or later in topology.mongodb.members'
       : 'check that the servers run, host and port in topology.mongodb.members, and whether they want topology.mongodb.tls';
   return new StillpointError('cluster-unknown', `no member with data tells of a set: ${said}`, { hint });
 }
