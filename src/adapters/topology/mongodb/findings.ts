@@ -3,7 +3,7 @@ import { type Hearsay, isDeaf, isUnheard } from './health.ts';
 import { isElectable, type Seen, type Sitting, type Told } from './members.ts';
 import { claimantsOf } from './primary.ts';
 import type { SetConfig } from './parse.ts';
-import type { Weighed } from './votes.ts';
+import { isEveryVoterWell, type Weighed } from './votes.ts';
 
 /** `flowControlTargetLagSeconds`: from here on the primary slows writes down. */
 const commitLagMs = 10_000;
@@ -108,7 +108,9 @@ function silenceFindings(
   );
   if (healthy && seat.votes > 0 && confirming.length - 1 < writeMajority) {
     const said = `while it is silent writes with w: majority wait: ${writeMajority} voters with data must have them, and ${confirming.length - 1} would be left`;
-    found.push(finding('warning', 'write-majority', said, confirming.length - 1));
+    // A set may be built so; what is worth an alarm is one that has come to it.
+    const severity = isEveryVoterWell(weighed) ? 'info' : 'warning';
+    found.push(finding(severity, 'write-majority', said, confirming.length - 1));
   }
   const fed = primary.status.words.filter((word) => word.up && word.syncsFrom === seat.host);
   if (fed.length > 0) {

@@ -10,6 +10,8 @@ describe('a member that is not well', () => {
     assert.equal(member(seen, 'db2').health, 'trouble');
     assert.deepEqual(checks(member(seen, 'db2')), ['error unheard']);
     assert.equal(seen.quorum.health, 'trouble');
+    // Of three that must have a write two are left: neither of them may be silent without a wait.
+    assert.ok(checks(member(seen, 'db1')).includes('warning write-majority'));
   });
 
   it('stays healthy when a minority does not hear it, with a warning', () => {

@@ -213,6 +213,44 @@ describe('a replica set, stand-in', () => {
     );
   });
 
+  it('gives no lag of a member that rolls back while it is watched', async (t) => {
+    const set = await start(t);
+    set.member('db2').lagging = true;
+    set.write();
+    const asking = topologyOf(set).view(never);
+    await systemClock.sleep(400);
+    set.member('db2').kept = 9;
+    const view = await asking;
+    const { transfer, apply } = member(view, 'db2');
+    assert.ok(transfer?.caughtUp !== true && apply?.caughtUp !== true);
+    assert.notEqual(choiceOf(view, 0), 'db2');
+  });
+
+  it('has no other answer than a view or no view, whenever its primary dies', async (t) => {
+    const set = await start(t, three, { timing: { electionTimeoutMs: 600, heartbeatMs: 60 } });
+    const topology = topologyOf(set);
+    for (const delayMs of [0, 3, 10, 30, 80]) {
+      const before = await viewWhen(topology, 'all are well', allWell);
+      const first = primaryOf(before);
+      assert.ok(first !== undefined);
+      const asking = topology.view(never).then(
+        (view) => primaryOf(view) ?? 'nobody',
+        (cause: unknown) => codeOf(cause),
+      );
+      await systemClock.sleep(delayMs);
+      await set.kill(first);
+      const seen = await asking;
+      assert.ok(['cluster-unknown', 'nobody', 'db1', 'db2', 'db3'].includes(seen ?? ''), seen);
+      const next = await viewWhen(
+        topology,
+        'another one is primary',
+        (view) => ![undefined, first].includes(primaryOf(view)),
+      );
+      assert.notEqual(next.epoch, before.epoch);
+      await set.revive(first);
+    }
+  });
+
   it('survives members that die at any moment of being asked', async (t) => {
     const set = await start(t);
     const topology = topologyOf(set);

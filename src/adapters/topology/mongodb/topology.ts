@@ -20,7 +20,7 @@ import { manager, viewOf } from './view.ts';
 /** For one server, from the connection to its last answer. */
 const limitMs = 3000;
 /** After an election the others hear of it by their next heartbeat: for so long they are asked again. */
-const settleMs = 4000;
+const settleMs = 3000;
 const againMs = 250;
 const watchMs = 1000;
 const pollMs = 50;
@@ -150,6 +150,8 @@ class MongodbTopology implements Topology {
     while (!isThere(measured) && clock.monoMs() < untilMs) {
       await clock.sleep(pollMs, signal);
       const status = parseStatus(await session.ask(statusQuestion));
+      // It rolls back or begins anew: what it had says nothing any longer.
+      if (status.state !== State.secondary) return { transfer: {}, apply: {} };
       measured = later(measured, measure(status, target, clock.monoMs() - target.sinceMs));
     }
     return measured;

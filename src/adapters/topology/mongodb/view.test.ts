@@ -76,7 +76,7 @@ describe('a set that is well', () => {
     assert.equal(member(seen, 'db2').reported, 'ARBITER');
     // Of two with data both must have a write of the majority.
     const [finding] = member(seen, 'db1').findings;
-    assert.deepEqual([finding?.check, finding?.value], ['write-majority', 1]);
+    assert.deepEqual([finding?.severity, finding?.check, finding?.value], ['info', 'write-majority', 1]);
     assert.match(finding?.said ?? '', /2 voters with data must have them, and 1 would be left/);
     assert.deepEqual(risksOf(seen, 'db1'), []);
   });
