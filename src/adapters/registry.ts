@@ -39,6 +39,7 @@ import { gtmReplication } from './topology/gtm/topology.ts';
 import { galera } from './topology/galera/topology.ts';
 import { mariadb } from './topology/mariadb/topology.ts';
 import { irisMirror } from './topology/iris-mirror/topology.ts';
+import { mongodb } from './topology/mongodb/topology.ts';
 import { patroni } from './topology/patroni/topology.ts';
 import { streaming } from './topology/streaming/topology.ts';
 import { localStore } from './store/local/store.ts';
@@ -188,6 +189,7 @@ export const topologies: readonly RegisteredTopology[] = [
   topology(streaming),
   topology(galera),
   topology(mariadb),
+  topology(mongodb),
   topology(gtmReplication([docker, kubernetes, ssh])),
   topology(clusterpro(ssh)),
 ];
