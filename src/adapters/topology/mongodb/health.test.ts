@@ -30,6 +30,18 @@ describe('a member that is not well', () => {
     assert.equal(member(most, 'db2').health, 'trouble', 'two of four do not hear it');
   });
 
+  it('is none that takes writes beside the primary, by whatever state', () => {
+    const odd = told(2, three, { states, hello: { writable: true } });
+    const seen = view(told(0, three, { states }), told(1, three, { states }), odd);
+    assert.deepEqual([member(seen, 'db2').role, member(seen, 'db2').health], ['unknown', 'trouble']);
+    assert.ok(checks(member(seen, 'db2')).includes('error stale-primary'));
+  });
+
+  it('is not asked, and the primary knows it best', () => {
+    const seen = view(told(1, three, { states }), told(0, three, { states: [1, 2, 3] }));
+    assert.deepEqual([member(seen, 'm2:27017').health, seen.quorum.health], ['trouble', 'trouble']);
+  });
+
   it('does not hear the primary', () => {
     const seen = view(told(0, three, { states }), told(1, three, { states }), told(2, three, { states: [8, 2, 2] }));
     assert.equal(member(seen, 'db2').health, 'trouble');

@@ -12,6 +12,7 @@ import {
   three,
   told,
   view,
+  wordOf,
 } from '../../../../test/doubles/mongodb/seen.ts';
 import { checks, member } from '../../../../test/doubles/topology-view.ts';
 import { codeOf } from '../../../model/errors.ts';
@@ -77,6 +78,12 @@ describe('who is primary', () => {
     assert.equal(seen.members.filter(({ role }) => role === 'primary').length, 0);
     const agreed = view(told(0, config, { states: [1, 8, 7, 2] }), refused(1), arbiter(2, config, 'm0:27017'));
     assert.equal(member(agreed, 'db0').role, 'primary');
+  });
+
+  it('counts no word about one that is not heard any longer', () => {
+    const words = three.seats.map((each, index) => wordOf(each, states[index] ?? 2, { up: index !== 0 }));
+    const past = [1, 2].map((id) => told(id, three, { states, status: { words } }));
+    assert.deepEqual(roles(view(told(0, three, { states }), ...past)), ['unknown', 'replica', 'replica']);
   });
 
   it('is in trouble while it takes no writes', () => {
