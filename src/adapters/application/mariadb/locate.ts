@@ -57,6 +57,9 @@ export async function locate(connection: Connection, config: MariadbConfig, take
     identity: await identityOf(data, variables),
     facts: {
       dataDirectory: data,
+      role: member.role,
+      gtidBinlogPos: variables['gtid_binlog_pos'] ?? '',
+      gtidSlavePos: variables['gtid_slave_pos'] ?? '',
       version: version.text,
       program: (await programOf(data)) ?? '',
       ownerUid: String(owner.uid),

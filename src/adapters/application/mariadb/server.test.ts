@@ -369,13 +369,13 @@ describe('MariaDB under load', { skip: missing ?? false }, () => {
       await server.ask('CREATE DATABASE app');
       await server.ask('CREATE TABLE app.numbers (n BIGINT PRIMARY KEY, t TEXT)');
       const acknowledged: number[] = [];
-      let on = true;
+      const stop = new AbortController();
       const load = [1, 2, 3].map(async (lane) => {
-        for (let row = lane; on;) {
+        for (let row = lane; !stop.signal.aborted;) {
           // A session of the double ends after a minute.
           await using session = await server.connect();
           const end = testPlatform.clock.monoMs() + 30_000;
-          for (; on && testPlatform.clock.monoMs() < end; row += 3) {
+          for (; !stop.signal.aborted && testPlatform.clock.monoMs() < end; row += 3) {
             await session.query(`INSERT INTO app.numbers VALUES (${row}, REPEAT('x', 500))`);
             acknowledged.push(row);
           }
@@ -386,8 +386,8 @@ describe('MariaDB under load', { skip: missing ?? false }, () => {
         const located = await application.locate(never);
         assert.equal(located.paths[0]?.path, data, 'the link is resolved');
         for (let round = 1; round <= 2; round += 1) {
-          const before = acknowledged.length;
-          await until('rows are written', async () => acknowledged.length > before + 200);
+          const earlier = acknowledged.length;
+          await until('rows are written', async () => acknowledged.length > earlier + 200);
           const session = await application.openHold(tokenFor(`load-${flush}-${round}`), 20_000);
           await session.prepare();
           const frozen = await session.freeze();
@@ -414,7 +414,7 @@ describe('MariaDB under load', { skip: missing ?? false }, () => {
           assert.ok(found.size <= owed.length + 3, `${found.size} rows, ${owed.length} acknowledged`);
         }
       } finally {
-        on = false;
+        stop.abort();
         await Promise.allSettled(load);
         await server.halt();
       }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { bytesAfter, covers, isPast, ownBeyond, sorted } from './gtid.ts';
+import { bytesAfter, covers, isPast, missingFrom, ownBeyond, reaches, sorted } from './gtid.ts';
 
 describe('positions by GTID', () => {
   it('covers a target in every domain, whoever wrote it', () => {
@@ -45,5 +45,19 @@ describe('places in binary logs', () => {
     assert.equal(isPast(logs, { file: 'bin.000009', offset: 100 }), false);
     assert.equal(isPast(logs, { file: 'other.000011', offset: 4 }), false);
     assert.equal(isPast([], { file: 'bin.000011', offset: 4 }), false);
+  });
+});
+
+describe('whether a copy can go on from a server', () => {
+  it('needs that the server has what the copy has', () => {
+    assert.deepEqual(missingFrom('0-1-500,0-2-700', '0-1-500'), []);
+    assert.deepEqual(missingFrom('0-1-500,0-2-700', '0-2-701,1-1-3'), ['0-2-701', '1-1-3']);
+  });
+
+  it('needs every log since then', () => {
+    assert.equal(reaches('0-1-500', ''), true);
+    assert.equal(reaches('0-1-500', '0-1-500'), true);
+    assert.equal(reaches('0-1-500', '0-2-501'), false);
+    assert.equal(reaches('0-1-500', '1-1-1'), false);
   });
 });

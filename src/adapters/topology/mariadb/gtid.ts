@@ -72,3 +72,19 @@ function baseOf(file: string): string {
 function numberOf(file: string): number {
   return Number(file.slice(file.lastIndexOf('.') + 1));
 }
+
+/** GTIDs of a position whose server wrote as much in the other's `gtid_binlog_state`: those that are not there. */
+export function missingFrom(state: string, position: string): readonly string[] {
+  const theirs = gtidsOf(state);
+  return gtidsOf(position)
+    .filter(
+      ({ domain, server, sequence }) =>
+        !theirs.some((has) => has.domain === domain && has.server === server && has.sequence >= sequence),
+    )
+    .map(({ domain, server, sequence }) => `${domain}-${server}-${sequence}`);
+}
+
+/** Whether somebody at `position` needs nothing from before `start`, at which the oldest binary log begins. */
+export function reaches(position: string, start: string): boolean {
+  return gtidsOf(start).length === 0 || covers(position, start);
+}

@@ -4,12 +4,13 @@ import { type Around, askAround } from '../../../platform/ask-around.ts';
 import type { MariadbPlace } from '../../../platform/mariadb-place.ts';
 import { mariadbRefusal, mariadbSaid, MariadbSession } from '../../../platform/mariadb-session.ts';
 import type { Platform, SecretReader, TopologyModule } from '../../../ports/module.ts';
-import type { Topology } from '../../../ports/topology.ts';
+import type { Seeded, SeedRequest, Topology } from '../../../ports/topology.ts';
 import { binlogsSql, channelsSql, statusSql, variablesSql } from './commands.ts';
 import { config, type Config } from './config.ts';
 import { measure, type Target } from './lag.ts';
 import { type Facts, parseBinlogs, parseChannels, parseSemiSync, parseVariables } from './parse.ts';
-import { isWriter, type Seen } from './roles.ts';
+import { answeredOf, isWriter, primaryOf, type Seen } from './roles.ts';
+import { makeReplica } from './seed.ts';
 import { manager, viewOf } from './view.ts';
 
 /** For one server, from the connection to its last answer: the answer itself, and the second in which a replica is watched. */
@@ -33,12 +34,31 @@ class MariadbTopology implements Topology {
   }
 
   async view(signal: AbortSignal): Promise<ClusterView> {
+    return viewOf(await this.#look(signal), this.#settings);
+  }
+
+  async seed(request: SeedRequest, signal: AbortSignal): Promise<Seeded> {
+    const seen = await this.#look(signal);
+    const primary = primaryOf(seen);
+    const place = primary === undefined ? undefined : this.#settings.members[primary.name];
+    if (primary === undefined || place === undefined) {
+      throw new StillpointError('cluster-unknown', 'a new replica needs a primary, and nobody is', {
+        hint: 'see `stillpoint mirror status`',
+      });
+    }
+    const taken = answeredOf(seen).map(({ facts }) => facts.serverId);
+    const { clock } = this.#platform;
+    await using session = await MariadbSession.open(place, clock, this.#secret, { signal, limitMs });
+    return await makeReplica(request, { name: primary.name, place, facts: primary.facts, session, taken });
+  }
+
+  async #look(signal: AbortSignal): Promise<readonly Seen[]> {
     signal.throwIfAborted();
     const seen = await askAround<Named, Target, Seen>(this.#members, async (member, around) =>
       this.#ask(member, around, signal),
     );
     signal.throwIfAborted();
-    return viewOf(seen, this.#settings);
+    return seen;
   }
 
   async #ask([name, place]: Named, { answered, primary }: Around<Target>, signal: AbortSignal): Promise<Seen> {
