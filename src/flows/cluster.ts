@@ -58,6 +58,14 @@ export class ClusterAtWork {
   }
 }
 
+/** Throws `usage` for a workload that is in no cluster. */
+export function clusterOf(workload: Workload): Cluster {
+  if (workload.cluster !== undefined) return workload.cluster;
+  throw new StillpointError('usage', `workload ${workload.name} is in no cluster`, {
+    hint: 'set `topology` and `members` of the workload',
+  });
+}
+
 export async function viewOf({ topology }: Cluster, { clock }: Environment, signal: AbortSignal): Promise<ClusterView> {
   return await within<ClusterView, never>(clock, viewMs, topology.view(signal), () => {
     throw new StillpointError('cluster-unknown', `${topology.manager} did not answer within ${viewMs} ms`, {

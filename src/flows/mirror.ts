@@ -13,7 +13,7 @@ import { StillpointError } from '../model/errors.ts';
 import { failoverMargin, type MarginAnswer } from '../model/failover-margin.ts';
 import type { RecoveryPlan } from '../model/recovery.ts';
 import type { Seeded } from '../ports/topology.ts';
-import { viewOf, type Cluster } from './cluster.ts';
+import { clusterOf, viewOf, type Cluster } from './cluster.ts';
 import type { Environment, Workload } from './environment.ts';
 import { restore, type RestoreRequest, type RestoreResult, type RestoreTarget } from './restore.ts';
 
@@ -25,14 +25,6 @@ export interface MirrorStatus {
   readonly predictedHoldMs: number;
   readonly stunMs: number;
   readonly alarms: readonly Alarm[];
-}
-
-/** Throws `usage` for a workload that is in no cluster. */
-export function clusterOf(workload: Workload): Cluster {
-  if (workload.cluster !== undefined) return workload.cluster;
-  throw new StillpointError('usage', `workload ${workload.name} is in no cluster`, {
-    hint: 'set `topology` and `members` of the workload',
-  });
 }
 
 /** The cluster as it is now. Changes nothing. */

@@ -1,4 +1,5 @@
 /** The class methods and routines that the stand-in knows. Everything else is <CLASS DOES NOT EXIST>, <METHOD DOES NOT EXIST>, <NOROUTINE>. */
+import { settingsClasses, settingsQuery, taskQuery } from './settings.ts';
 import { writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { expire, externalFreeze, externalThaw, requiredFile, setHistory } from './freeze.ts';
@@ -288,13 +289,23 @@ function resultSet(context: Context): Methods {
       const [className = '', name = ''] = text(query).split(':');
       let found: ReturnType<typeof queryRows> = { columns: [], rows: [] };
       let at = 0;
+      let prepared: Argument;
       const named = (column: string): string => found.rows[at]?.[found.columns.indexOf(column)] ?? '';
       return new ObjectValue(
         '%ResultSet',
         {},
         {
+          Prepare: ([sql]) => {
+            prepared = sql;
+            return '1';
+          },
           Execute: (words) => {
-            found = queryRows(context, className, name, words);
+            found =
+              className === '%DynamicQuery'
+                ? taskQuery(context.store, context.name, prepared)
+                : queryRows(context, className, name, words);
+            const { unreadable = [] } = context.store.faults(context.name);
+            if (className === 'SYS.Mirror' && unreadable.includes(className)) return new StatusValue('Access denied');
             at = 0;
             return '1';
           },
@@ -316,7 +327,8 @@ function queryRows(
   query: string,
   words: readonly Argument[],
 ): { readonly columns: readonly string[]; readonly rows: readonly (readonly string[])[] } {
-  const found = className === 'SYS.Mirror' ? mirrorQuery(store, name, query, words) : undefined;
+  const found =
+    className === 'SYS.Mirror' ? mirrorQuery(store, name, query, words) : settingsQuery(store, name, className, query);
   if (found === undefined) throw new ScriptError('CLASS DOES NOT EXIST', `${className}:${query}`);
   return found;
 }
@@ -333,6 +345,7 @@ export function classesOf(context: Context): Readonly<Record<string, Methods>> {
     '%SYSTEM.Mirror': systemMirror(store, name),
     '%MessageDictionary': messageDictionary(),
     ...mirrorConfiguration(store, name),
+    ...settingsClasses(store, name),
     '%ResultSet': resultSet(context),
     '%Dictionary.CompiledMethod': { '%OpenId': ([id]) => compiledMethod(read(context), text(id)) },
     'Journal.Restore': { '%New': () => journalRestore(gtm, store, name, context.write) },

@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { CommandResult, Exec } from '../../../platform/exec.ts';
 import type { Platform, SecretReader } from '../../../ports/module.ts';
+import { cpfArgv, listsScript } from './commands-lists.ts';
 import { type Argv, qlistArgv, sessionArgv, spaceArgv, tailArgv, type Tool, viewScript } from './commands.ts';
 import { type InstanceConfig, memberNameOf, type Reach } from './config.ts';
+import { type Exported, parseLists } from './parse-lists.ts';
 import { type Answers, parseAnswers, parseSpace, refusalIn } from './parse.ts';
 import { type LogEntry, parseMessages } from '../../../platform/parse-iris-messages.ts';
 import { type Listed, parseQlist } from './parse-qlist.ts';
@@ -12,6 +14,8 @@ import { type Listed, parseQlist } from './parse-qlist.ts';
 const qlistMs = 5_000;
 const sessionMs = 12_000;
 const fileMs = 4_000;
+/** Definitions are read one by one. */
+const listsMs = 60_000;
 /** Of a session: more is no answer to these questions. */
 const mostOutputBytes = 4 * 1024 * 1024;
 
@@ -33,6 +37,11 @@ export interface Asked {
   readonly refusal: Refusal | undefined;
   readonly log: readonly LogEntry[] | undefined;
   readonly space: { readonly freeBytes: number; readonly usedPercent: number } | undefined;
+}
+
+/** What is configured at one member, as far as it tells. */
+export interface Settings extends Exported {
+  readonly cpf: string;
 }
 
 /** One instance that can be asked. Nothing here throws for an instance that does not answer. */
@@ -80,6 +89,24 @@ export class Instance {
     return 'said' in result || result.exitCode !== 0 ? undefined : parseQlist(result.stdout, instance);
   }
 
+  /** Its configuration file, and the lists that no file holds. */
+  async settings(mirror: string, signal: AbortSignal): Promise<Settings | Refusal> {
+    const [listed, session] = await Promise.all([
+      this.listed(signal),
+      this.#transcript((nonce) => listsScript(mirror, nonce), listsMs, signal),
+    ]);
+    if ('refusal' in session) return session.refusal;
+    const exported = parseLists(session.output, session.nonce);
+    if (exported === undefined) return refusalIn(session.output);
+    if (listed === undefined) return { login: false, said: 'its list of instances does not name it' };
+    const { configuration, dataDirectory } = listed;
+    const path = configuration.startsWith('/') ? configuration : `${dataDirectory}/${configuration || 'iris.cpf'}`;
+    const cpf = await this.#try((tool) => cpfArgv(tool, path), fileMs, undefined, signal);
+    if ('said' in cpf || cpf.exitCode !== 0)
+      return { login: false, said: `${path} cannot be read: ${'said' in cpf ? cpf.said : cpf.stderr.trim()}` };
+    return { ...exported, cpf: cpf.stdout };
+  }
+
   /** Commands on standard input. `answers` only if the session came to its end: half a list must not look like a whole one. */
   async session(
     lines: (nonce: string) => readonly string[],
@@ -88,19 +115,30 @@ export class Instance {
     | { readonly answers: Answers; readonly refusal: undefined }
     | { readonly answers: undefined; readonly refusal: Refusal }
   > {
+    const transcript = await this.#transcript(lines, sessionMs, signal);
+    if ('refusal' in transcript) return { answers: undefined, refusal: transcript.refusal };
+    return { answers: parseAnswers(transcript.output, transcript.nonce), refusal: undefined };
+  }
+
+  /** What a session printed that came to its end. */
+  async #transcript(
+    lines: (nonce: string) => readonly string[],
+    timeoutMs: number,
+    signal: AbortSignal | undefined,
+  ): Promise<{ readonly output: string; readonly nonce: string } | { readonly refusal: Refusal }> {
     const nonce = randomBytes(8).toString('hex');
     const argv = (tool: Tool): Argv => sessionArgv(tool, this.#settings.instance);
-    const result = await this.#try(argv, sessionMs, lines(nonce), signal);
-    if ('said' in result) return { answers: undefined, refusal: { login: false, said: result.said } };
+    const result = await this.#try(argv, timeoutMs, lines(nonce), signal);
+    if ('said' in result) return { refusal: { login: false, said: result.said } };
     const answers = parseAnswers(result.stdout, nonce);
     // An answer to none of the questions is a refusal, whatever the end says.
-    if (answers.complete && answers.values.size > 1) return { answers, refusal: undefined };
-    const why = result.timedOut
+    if (answers.complete && answers.values.size > 1) return { output: result.stdout, nonce };
+    const refusal = result.timedOut
       ? { login: false, said: 'its session did not end in time' }
       : answers.values.size > 0
         ? { login: false, said: 'its session ended in the middle' }
         : refusalIn(`${result.stdout}\n${result.stderr}`);
-    return { answers: undefined, refusal: why };
+    return { refusal };
   }
 
   async #log(

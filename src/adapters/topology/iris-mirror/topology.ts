@@ -1,7 +1,8 @@
 import type { ClusterView } from '../../../model/cluster.ts';
-import type { HoldOffToken, Topology } from '../../../ports/topology.ts';
+import type { Differences, HoldOffToken, Topology } from '../../../ports/topology.ts';
 import type { Platform, SecretReader, TopologyModule } from '../../../ports/module.ts';
 import { type Config, configWith, type Reach } from './config.ts';
+import { differencesOf } from './difference.ts';
 import { HoldOff, identityOf } from './hold-off.ts';
 import { Instance } from './instance.ts';
 import { manager, viewOf } from './view.ts';
@@ -23,6 +24,17 @@ class IrisMirror implements Topology {
   async view(signal: AbortSignal): Promise<ClusterView> {
     const asked = await Promise.all(this.#instances.map((instance) => instance.ask(this.#mirror, signal)));
     return viewOf(this.#mirror, asked);
+  }
+
+  async difference(signal: AbortSignal): Promise<Differences> {
+    const told = await Promise.all(
+      this.#instances.map(async (instance) => ({
+        name: instance.name,
+        settings: await instance.settings(this.#mirror, signal),
+      })),
+    );
+    signal.throwIfAborted();
+    return differencesOf(this.#mirror, told);
   }
 
   holdOffToken(runId: string, view: ClusterView): HoldOffToken {

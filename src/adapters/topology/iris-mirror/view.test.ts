@@ -66,6 +66,7 @@ const listed: Listed = {
   memberType: '',
   mirrorStatus: '',
   dataDirectory: '/isc',
+  configuration: 'iris.cpf',
 };
 
 function numbered(name: string, lines: readonly string[] | undefined): string {
