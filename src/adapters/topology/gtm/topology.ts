@@ -1,10 +1,11 @@
 import type { ClusterView } from '../../../model/cluster.ts';
 import type { Host } from '../../../ports/host.ts';
 import type { Platform, ReachModule, TopologyModule } from '../../../ports/module.ts';
-import type { Topology } from '../../../ports/topology.ts';
+import type { Seeded, SeedRequest, Topology } from '../../../ports/topology.ts';
 import { Asker, type Facts, type Refused } from './ask.ts';
 import { configWith, type Config, type MemberPlace } from './config.ts';
 import { type Measured, measure } from './lag.ts';
+import { memberFromPoint } from './member-from-point.ts';
 import { NoAnswer, Programs } from './programs.ts';
 import { isReplica, isRootPrimary } from './servers.ts';
 import { manager, viewOf } from './view.ts';
@@ -46,6 +47,12 @@ class GtmReplication implements Topology {
     );
     signal.throwIfAborted();
     return viewOf(seen, measured);
+  }
+
+  async seed(request: SeedRequest, signal: AbortSignal): Promise<Seeded> {
+    const { members } = await this.view(signal);
+    const primary = members.find(({ role }) => role === 'primary')?.name;
+    return await memberFromPoint(request, this.#members, primary, this.#platform.host, signal);
   }
 
   async #measure(askers: readonly Asker[], seen: readonly (Facts | Refused)[]): Promise<ReadonlyMap<string, Measured>> {
