@@ -132,10 +132,11 @@ async function contentOf(gtm: GtmInstance['gtm'], file: string): Promise<string>
 
 const seed = (target: string) => ['mirror', 'seed', 'orders', '--member', 'C', '--target', target] as const;
 
-async function noneLeft({ target, c, json }: At): Promise<void> {
+async function noneLeft(at: At): Promise<void> {
+  const { target, c } = at;
   assert.equal(existsSync(target), false);
   assert.deepEqual(processesMarked('gtm_repl_instance', c.place.replicationInstance ?? ''), []);
-  const { view } = await json('mirror', 'status', 'orders');
+  const { view } = await at.json('mirror', 'status', 'orders');
   const seen = view?.members.find(({ name }) => name === 'C');
   assert.equal(seen?.role, 'unknown');
   assert.equal(view?.members.find(({ name }) => name === 'A')?.role, 'primary');
