@@ -15,6 +15,9 @@ import {
   mirrorConfiguration,
   mirrorQuery,
   systemMirror,
+  heldByMirror,
+  mirroredStatus,
+  noteMounted,
 } from './mirror.ts';
 import { dismount, mount } from './databases.ts';
 import type { Faults, Instance, Store } from './state.ts';
@@ -256,10 +259,18 @@ export function versionText(instance: Instance): string {
 function databaseClass(context: Context): Methods {
   const { gtm, store, name } = context;
   return {
-    DismountDatabase: ([directory]) =>
-      status(store.update(name, (instance) => dismount(gtm, instance, plain(text(directory))))),
-    MountDatabase: ([directory, readOnly]) =>
-      status(store.update(name, (instance) => mount(gtm, instance, plain(text(directory)), truth(readOnly)))),
+    DismountDatabase: ([directory]) => {
+      if (heldByMirror(store, name, plain(text(directory))))
+        throw new ScriptError('PROTECT', 'Dismount+6^SYS.Database.1');
+      return status(store.update(name, (instance) => dismount(gtm, instance, plain(text(directory)))));
+    },
+    MountDatabase: ([directory, readOnly]) => {
+      const done = status(
+        store.update(name, (instance) => mount(gtm, instance, plain(text(directory)), truth(readOnly))),
+      );
+      if (done === '1') noteMounted(store, name, plain(text(directory)));
+      return done;
+    },
     '%OpenId': ([directory]) => {
       const found = read(context).databases.find((one) => one.directory === plain(text(directory)));
       if (found === undefined) return '';
@@ -270,6 +281,8 @@ function databaseClass(context: Context): Methods {
           Mounted: yes(found.mounted),
           ReadOnly: yes(found.readOnly),
           GlobalJournalState: found.journaled ? '3' : '2',
+          SFN: String(read(context).databases.findIndex(({ name: each }) => each === found.name)),
+          MirrorActivationRequired: yes(mirroredStatus(store, name, found.directory) === 'Needs Activation'),
         },
         {},
       );

@@ -5,6 +5,10 @@ export function cpfArgv(tool: Tool, path: string): Argv {
   return asUser(tool.user, ['cat', '--', path]);
 }
 
+export function existsArgv(tool: Tool, path: string): Argv {
+  return asUser(tool.user, ['stat', '-c', 'exists', '--', path]);
+}
+
 /** A list that a session can give, by the word that begins its lines. */
 export interface ListQuestion {
   /** Lines are `SP:<word>=...`, their count `SP:<word>s=`. */
@@ -68,14 +72,29 @@ export const questions = {
   tasks: tasks(),
 } as const satisfies Readonly<Record<string, ListQuestion>>;
 
+function mirroredRows(mirror: string): string {
+  const open = `set sprs=##class(%ResultSet).%New("SYS.Mirror:MirroredDatabaseList") set spsc=sprs.Execute("*",${quoted(mirror)})`;
+  // By number: the headings are not the same in all releases.
+  return rows('mirrored', open, '', ['sprs.GetData(1)', 'sprs.GetData(2)']);
+}
+
+/** What is mirrored, and where journals lie. */
+export function catalogueScript(mirror: string, nonce: string): readonly string[] {
+  return [
+    mirroredRows(mirror),
+    'write !,"SP:journals=",##class(%SYS.Journal.System).GetPrimaryDirectory(),!',
+    'write !,"SP:alternate=",##class(%SYS.Journal.System).GetAlternateDirectory(),!',
+    `write !,"SP:end=",${quoted(nonce)},!`,
+    'halt',
+  ];
+}
+
 /** One list a line: an older release without a class loses that list only. */
 export function listsScript(mirror: string, nonce: string): readonly string[] {
-  const mirrored = `set sprs=##class(%ResultSet).%New("SYS.Mirror:MirroredDatabaseList") set spsc=sprs.Execute("*",${quoted(mirror)})`;
   return [
     'write !,"SP:primary=",$SYSTEM.Mirror.IsPrimary(),!',
     ...Object.values(questions).map(({ script }) => script),
-    // By number: the headings are not the same in all releases.
-    rows('mirrored', mirrored, '', ['sprs.GetData(1)', 'sprs.GetData(2)']),
+    mirroredRows(mirror),
     `write !,"SP:end=",${quoted(nonce)},!`,
     'halt',
   ];

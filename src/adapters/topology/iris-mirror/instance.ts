@@ -2,10 +2,10 @@ import { randomBytes } from 'node:crypto';
 import { messageOf, StillpointError } from '../../../model/errors.ts';
 import type { CommandResult, Exec } from '../../../platform/exec.ts';
 import type { Platform, SecretReader } from '../../../ports/module.ts';
-import { cpfArgv, listsScript } from './commands-lists.ts';
+import { catalogueScript, cpfArgv, existsArgv, listsScript } from './commands-lists.ts';
 import { type Argv, qlistArgv, sessionArgv, spaceArgv, tailArgv, type Tool, viewScript } from './commands.ts';
 import { type InstanceConfig, memberNameOf, type Reach } from './config.ts';
-import { type Exported, parseLists } from './parse-lists.ts';
+import { type Catalogue, type Exported, parseCatalogue, parseLists } from './parse-lists.ts';
 import { type Answers, parseAnswers, parseSpace, refusalIn } from './parse.ts';
 import { type LogEntry, parseMessages } from '../../../platform/parse-iris-messages.ts';
 import { type Listed, parseQlist } from './parse-qlist.ts';
@@ -38,6 +38,8 @@ export interface Asked {
   readonly log: readonly LogEntry[] | undefined;
   readonly space: { readonly freeBytes: number; readonly usedPercent: number } | undefined;
 }
+
+export type { Catalogue } from './parse-lists.ts';
 
 /** What is configured at one member, as far as it tells. */
 export interface Settings extends Exported {
@@ -98,13 +100,47 @@ export class Instance {
     if ('refusal' in session) return session.refusal;
     const exported = parseLists(session.output, session.nonce);
     if (exported === undefined) return refusalIn(session.output);
+    const cpf = await this.#configuration(listed, signal);
+    return typeof cpf === 'string' ? { ...exported, cpf } : cpf;
+  }
+
+  /** Its configuration file; the engine need not run. */
+  async configuration(signal: AbortSignal): Promise<string | Refusal> {
+    return await this.#configuration(await this.listed(signal), signal);
+  }
+
+  async #configuration(listed: Listed | undefined, signal: AbortSignal): Promise<string | Refusal> {
     if (listed === undefined) return { login: false, said: 'its list of instances does not name it' };
     const { configuration, dataDirectory } = listed;
     const path = configuration.startsWith('/') ? configuration : `${dataDirectory}/${configuration || 'iris.cpf'}`;
     const cpf = await this.#try((tool) => cpfArgv(tool, path), fileMs, undefined, signal);
-    if ('said' in cpf || cpf.exitCode !== 0)
-      return { login: false, said: `${path} cannot be read: ${'said' in cpf ? cpf.said : cpf.stderr.trim()}` };
-    return { ...exported, cpf: cpf.stdout };
+    if (!('said' in cpf) && cpf.exitCode === 0) return cpf.stdout;
+    return { login: false, said: `${path} cannot be read: ${'said' in cpf ? cpf.said : cpf.stderr.trim()}` };
+  }
+
+  /** What the mirror holds, and where it lies on this member. */
+  async catalogue(mirror: string, signal: AbortSignal): Promise<Catalogue | Refusal> {
+    const session = await this.#transcript((nonce) => catalogueScript(mirror, nonce), sessionMs, signal);
+    if ('refusal' in session) return session.refusal;
+    return parseCatalogue(session.output, session.nonce) ?? refusalIn(session.output);
+  }
+
+  /** Whether any of these is there. */
+  async hasFile(paths: readonly string[], signal: AbortSignal): Promise<boolean> {
+    for (const path of paths) {
+      const result = await this.#try((tool) => existsArgv(tool, path), fileMs, undefined, signal);
+      if (!('said' in result) && result.exitCode === 0) return true;
+    }
+    return false;
+  }
+
+  get instance(): string {
+    return this.#settings.instance;
+  }
+
+  /** Throws `database-unreachable` where there is no such program. */
+  async kind(): Promise<Tool['kind']> {
+    return (await this.#tools()).kind;
   }
 
   /** Commands on standard input. `answers` only if the session came to its end: half a list must not look like a whole one. */

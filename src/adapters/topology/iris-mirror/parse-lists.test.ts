@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { listsScript } from './commands-lists.ts';
-import { localDatabases, parseLists } from './parse-lists.ts';
+import { directoryIn, localDatabases, parseCatalogue, parseLists } from './parse-lists.ts';
 
 const nonce = 'n0';
 const lists = (...lines: readonly string[]) => parseLists([...lines, `SP:end=${nonce}`].join('\r\n'), nonce);
@@ -76,5 +76,25 @@ Global_Ref*=REF,1
     assert.deepEqual(localDatabases('[Databases]\nA=\n[Namespaces]\nN=A\n', new Set()), [
       { name: 'A', directory: '/', namespaces: ['N'] },
     ]);
+  });
+
+  it('lie where the file says', () => {
+    const found = ['app', 'REF', 'FAR', 'NONE'].map((name) => directoryIn(cpf, name));
+    assert.deepEqual(found, ['/isc/app/', '/isc/ref/', undefined, undefined]);
+    assert.equal(directoryIn('', 'APP'), undefined);
+    assert.equal(directoryIn('[Databases]\nA=\n', 'A'), undefined);
+  });
+});
+
+describe('what a mirror holds', () => {
+  const told = ['SP:mirrored=1^APP^/isc/app', 'SP:mirroreds=1', 'SP:journals=/j1/', 'SP:alternate=/j1/ ', 'SP:end=n0'];
+  it('is told whole or not at all', () => {
+    assert.deepEqual(parseCatalogue(told.join('\n'), nonce), {
+      databases: [{ name: 'APP', directory: '/isc/app/' }],
+      journals: ['/j1/'],
+    });
+    assert.equal(parseCatalogue(told.slice(1).join('\n'), nonce), undefined);
+    assert.equal(parseCatalogue(told.slice(0, 4).join('\n'), nonce), undefined);
+    assert.deepEqual(parseCatalogue('SP:mirroreds=0\nSP:end=n0', nonce), { databases: [], journals: [] });
   });
 });

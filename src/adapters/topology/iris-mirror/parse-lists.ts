@@ -27,6 +27,25 @@ export function parseLists(output: string, nonce: string): Exported | undefined 
   };
 }
 
+export interface Catalogue {
+  /** Directories have a slash at their end. */
+  readonly databases: readonly { readonly name: string; readonly directory: string }[];
+  /** Where journal files lie. */
+  readonly journals: readonly string[];
+}
+
+/** What a session said to `catalogueScript`. Undefined: not all of it. Never throws. */
+export function parseCatalogue(output: string, nonce: string): Catalogue | undefined {
+  const lines = output.split(/\r?\n/);
+  const rows = rowsOf(lines, 'mirrored', 2);
+  if (!lines.includes(`SP:end=${nonce}`) || rows === undefined) return undefined;
+  const journals = lines.flatMap((line) => /^SP:(?:journals|alternate)=(\/.*)$/.exec(line)?.[1] ?? []);
+  return {
+    databases: rows.map(([name = '', directory = '']) => ({ name, directory: slashed(directory) })),
+    journals: [...new Set(journals.map((each) => each.trim()))],
+  };
+}
+
 /** Rows `number^column...`, as many as were counted, or undefined. */
 function rowsOf(lines: readonly string[], word: string, width: number): readonly (readonly string[])[] | undefined {
   const begin = `SP:${word}=`;
@@ -59,6 +78,14 @@ const slashed = (directory: string): string => directory.replace(/\/*$/, '/');
 /** Databases that come with the engine, which every member has of its own. */
 const engines =
   /^(?:IRIS|CACHE)(?:SYS|LIB|TEMP|LOCALDATA|AUDIT|METRICS|SECURITY)?$|^(?:ENSLIB|HSLIB|HSSYS|HSCUSTOM|HSSYSLOCALTEMP|DOCBOOK|SAMPLES)$/;
+
+/** Directory, with a slash at its end, of a database of this machine. */
+export function directoryIn(cpf: string, database: string): string | undefined {
+  const [directory = '', server = ''] = (
+    parseCpf(cpf).get('databases')?.settings.get(database.toLowerCase())?.value ?? ''
+  ).split(',');
+  return directory.trim() === '' || server.trim() !== '' ? undefined : slashed(directory.trim());
+}
 
 export interface LocalDatabase {
   readonly name: string;

@@ -1,10 +1,11 @@
 import type { ClusterView } from '../../../model/cluster.ts';
-import type { Differences, HoldOffToken, Topology } from '../../../ports/topology.ts';
+import type { Differences, HoldOffToken, Seeded, SeedRequest, Topology } from '../../../ports/topology.ts';
 import type { Platform, SecretReader, TopologyModule } from '../../../ports/module.ts';
 import { type Config, configWith, type Reach } from './config.ts';
 import { differencesOf } from './difference.ts';
 import { HoldOff, identityOf } from './hold-off.ts';
 import { Instance } from './instance.ts';
+import { memberFromCopy } from './seed.ts';
 import { manager, viewOf } from './view.ts';
 
 class IrisMirror implements Topology {
@@ -35,6 +36,12 @@ class IrisMirror implements Topology {
     );
     signal.throwIfAborted();
     return differencesOf(this.#mirror, told);
+  }
+
+  async seed(request: SeedRequest, signal: AbortSignal): Promise<Seeded> {
+    const { members } = await this.view(signal);
+    const leader = members.find(({ role }) => role === 'primary')?.name;
+    return await memberFromCopy(this.#mirror, request, this.#instances, leader, signal);
   }
 
   holdOffToken(runId: string, view: ClusterView): HoldOffToken {
