@@ -114,10 +114,10 @@ function isHealth(word: string): word is Health {
   return Object.hasOwn(colours, word);
 }
 
-function marginText({ failover }: ClusterView, holdMs: number, stunMs: number): string | undefined {
+function marginText({ failover }: ClusterView, holdMs: number, stunMs: number | undefined): string | undefined {
   if (!failover.automatic) return undefined;
   if (failover.detectionMs === undefined) return 'not known: nobody tells after how long a failover begins';
-  return `${duration(marginOf(failover.detectionMs))} of ${duration(failover.detectionMs)}; a backup takes ${duration(holdMs)} of hold and ${duration(stunMs)} of stun`;
+  return `${duration(marginOf(failover.detectionMs))} of ${duration(failover.detectionMs)}; a backup takes ${duration(holdMs)} of hold and ${stunMs === undefined ? 'nobody knows how much' : duration(stunMs)} of stun`;
 }
 
 export interface WatchOptions {

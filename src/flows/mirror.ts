@@ -15,6 +15,7 @@ import type { RecoveryPlan } from '../model/recovery.ts';
 import type { Seeded } from '../ports/topology.ts';
 import { clusterOf, viewOf, type Cluster } from './cluster.ts';
 import type { Environment, Workload } from './environment.ts';
+import { expectedStuns } from './stun-logs.ts';
 import { restore, type RestoreRequest, type RestoreResult, type RestoreTarget } from './restore.ts';
 
 export interface MirrorStatus {
@@ -23,7 +24,8 @@ export interface MirrorStatus {
   /** For each member that can be backed up from here: what a hold as long as the longest of late would mean to it. */
   readonly margins: readonly { readonly member: string; readonly margin: MarginAnswer }[];
   readonly predictedHoldMs: number;
-  readonly stunMs: number;
+  /** The longest one to reckon with at a cut; undefined where nothing can be said. */
+  readonly stunMs: number | undefined;
   readonly alarms: readonly Alarm[];
 }
 
@@ -35,7 +37,8 @@ export async function mirrorStatus(
 ): Promise<MirrorStatus> {
   const cluster = clusterOf(workload);
   const view = await viewOf(cluster, environment, signal);
-  const { policy, maxLagMs, stunMs } = cluster;
+  const { policy, maxLagMs } = cluster;
+  const stunMs = (await expectedStuns(cluster, signal)).creation.expectedMs;
   const reachable = new Set(cluster.members.keys());
   const holds = (await environment.catalog()).holds(workload.name, 10).map(({ heldMs }) => heldMs);
   const predictedHoldMs = Math.max(0, ...holds);
@@ -172,7 +175,10 @@ class JournalDisks {
   }
 
   async alarms(view: ClusterView, signal: AbortSignal): Promise<readonly Alarm[]> {
-    const down = view.members.filter(({ health }) => health === 'down' || health === 'unknown').map(({ name }) => name);
+    // An arbiter receives no journals, so none are kept for it.
+    const down = view.members
+      .filter(({ role, health }) => role !== 'arbiter' && (health === 'down' || health === 'unknown'))
+      .map(({ name }) => name);
     const primary = view.members.find(({ role }) => role === 'primary')?.name;
     const at = primary === undefined ? undefined : this.#workload.cluster?.members.get(primary);
     if (down.length === 0 || primary === undefined || at === undefined) {

@@ -86,6 +86,8 @@ export function gtmReplication(reaches: readonly ReachModule<unknown>[] = []) {
   return {
     manager,
     config: configWith(reaches),
+    strangers: ({ members }, names) =>
+      names.filter((name) => !Object.hasOwn(members, name)).map((name) => ({ name, known: Object.keys(members) })),
     create: (settings: Config, platform: Platform): Topology =>
       new GtmReplication(settings, platform, ({ reach = {} }) => {
         const chosen = reaches.find(({ kind }) => reach[kind] !== undefined);

@@ -64,5 +64,10 @@ export function irisMirror(reaches: readonly Reach[]): TopologyModule<Config> {
     manager,
     config: configWith(reaches),
     create: (settings, platform, secret) => new IrisMirror(settings, platform, secret, reaches),
+    // One that is not asked has the name that the mirror gives it, which has a slash: MACHINE/INSTANCE.
+    strangers: ({ instances }, names) =>
+      names
+        .filter((name) => !Object.hasOwn(instances, name) && !name.includes('/'))
+        .map((name) => ({ name, known: Object.keys(instances) })),
   };
 }
