@@ -357,7 +357,9 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     'watch <workload>',
     'say each alarm once when it begins and once when it ends, until it is ended',
     (context, name, options) => mirrorWatchCommand(context, given(name), options),
-  ).option('--every <duration>', 'time between two looks (10s)');
+  )
+    .option('--every <duration>', 'time between two looks (10s)')
+    .option('--metrics <file>', 'write figures at each look, in the text format of Prometheus');
   add(
     mirror,
     'diff <workload>',

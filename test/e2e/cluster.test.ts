@@ -344,6 +344,48 @@ describe('stuns of earlier backups', () => {
 });
 
 describe('mirror status and watch', () => {
+  it('gives figures at each look, none of before without a view, and says when they cannot be kept', async () => {
+    await using at = await clustered();
+    const stop = new AbortController();
+    const told: (readonly (readonly [string, number])[])[] = [];
+    const events: string[] = [];
+    const { metrics } = await watchMirror(at.workload, at.stage.environment, {
+      everyMs: 50,
+      signal: stop.signal,
+      onEvent: ({ kind, alarm }) => events.push(`${kind} ${alarm.code}`),
+      onMetrics: (figures) => {
+        told.push(figures.map(({ name, value }) => [name.replace('stillpoint_cluster_', ''), value]));
+        if (told.length === 2) at.topology.broken = new StillpointError('cluster-unknown', 'nobody answers', {});
+        if (told.length === 3) at.topology.broken = undefined;
+        if (told.length === 5) stop.abort();
+        return told.length === 4
+          ? Promise.reject(new StillpointError('io', 'the disk is full', { hint: 'free space' }))
+          : Promise.resolve();
+      },
+    });
+    const value = (look: number, name: string) => told[look]?.find(([each]) => each === name)?.[1];
+    assert.deepEqual(
+      [0, 1, 2, 3].map((look) => value(look, 'up')),
+      [0, 1, 0, 1],
+    );
+    assert.equal(value(0, 'view_timestamp_seconds'), 0);
+    assert.equal(value(2, 'member_health'), undefined);
+    assert.equal(value(2, 'view_timestamp_seconds'), value(1, 'view_timestamp_seconds'));
+    assert.ok((value(3, 'view_timestamp_seconds') ?? 0) > (value(1, 'view_timestamp_seconds') ?? Infinity));
+    assert.ok((value(1, 'journal_disk_free_bytes') ?? 0) > 0);
+    assert.deepEqual(events, ['raised view-lost', 'raised metrics-lost', 'cleared view-lost', 'cleared metrics-lost']);
+    assert.equal(metrics.length, told.at(-1)?.length);
+    await assert.rejects(
+      watchMirror(at.workload, at.stage.environment, {
+        everyMs: 50,
+        signal: never,
+        onEvent: () => undefined,
+        onMetrics: () => Promise.reject(new StillpointError('io', 'no such folder', { hint: 'make it' })),
+      }),
+      codeIs('io', /no such folder/),
+    );
+  });
+
   it('keeps no journals for an arbiter', async () => {
     await using at = await clustered();
     at.topology.members.push(member('judge', 'arbiter', { health: 'down', mayTakeOver: false }));

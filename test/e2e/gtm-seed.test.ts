@@ -4,7 +4,7 @@
  */
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { chmod, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it } from 'node:test';
@@ -141,6 +141,53 @@ async function noneLeft(at: At): Promise<void> {
   assert.equal(seen?.role, 'unknown');
   assert.equal(view?.members.find(({ name }) => name === 'A')?.role, 'primary');
 }
+
+describe('figures of a GT.M cluster', { skip: whyNoGtm() ?? false, timeout: 300_000 }, () => {
+  it('stand in the answer and, whole at every moment, in a file whose time tells its age', async () => {
+    await using at = await scene();
+    const status = await at.run('mirror', 'status', 'orders', '--json');
+    const { metrics } = JSON.parse(status.stdout) as { metrics: readonly { name: string; unit: string }[] };
+    for (const [name, unit] of [
+      ['member_health', 'state'],
+      ['journal_disk_free_bytes', 'bytes'],
+      ['view_timestamp_seconds', 'time'],
+    ]) {
+      assert.ok(
+        metrics.some((each) => each.name === `stillpoint_cluster_${name}` && each.unit === unit),
+        name,
+      );
+    }
+    const folder = join(at.target, '..', 'textfiles');
+    const file = join(folder, 'orders.prom');
+    const none = await at.run('mirror', 'watch', 'orders', '--metrics', file);
+    assert.equal(none.exitCode, 5, none.stderr);
+    assert.match(none.stderr, /metrics cannot be written/);
+    await mkdir(folder);
+    const watch = at.start(['mirror', 'watch', 'orders', '--every', '300ms', '--metrics', file], {});
+    const seen: string[] = [];
+    const value = (text: string, name: string, labels = ''): number =>
+      Number(
+        new RegExp(`^stillpoint_cluster_${name}\\{[^}]*${labels}[^}]*\\} (\\S+)$`, 'm').exec(text)?.[1] ?? Number.NaN,
+      );
+    const look = async (): Promise<string> => {
+      const text = await readFile(file, 'utf8').catch(() => '');
+      if (text !== '' && text !== seen.at(-1)) seen.push(text);
+      return text;
+    };
+    const is = (test: (text: string) => boolean): Promise<boolean> =>
+      eventually(async () => test(await look()), 60_000);
+    assert.ok(await is((text) => value(text, 'member_health', 'member="B"') === 3), watch.stderrTail());
+    const before = value(await look(), 'view_timestamp_seconds');
+    await at.pair.b.crash();
+    assert.ok(await is((text) => value(text, 'member_health', 'member="B"') === 0), await look());
+    assert.ok(value(await look(), 'view_timestamp_seconds') > before);
+    assert.equal(value(await look(), 'member_role', 'role="primary"'), 1);
+    watch.kill('SIGINT');
+    assert.ok(await endsWithin(watch, 30_000));
+    for (const text of seen) assert.match(text, /^# HELP [^]*\} \S+\n$/);
+    assert.deepEqual(await readdir(folder), ['orders.prom'], 'nothing else is left');
+  });
+});
 
 describe('a member of a GT.M cluster from a point', { skip: whyNoGtm() ?? false, timeout: 600_000 }, () => {
   it('catches up with a primary that is written to, and has every row', async () => {

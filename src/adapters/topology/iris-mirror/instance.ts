@@ -7,7 +7,7 @@ import { type Argv, qlistArgv, sessionArgv, spaceArgv, tailArgv, type Tool, view
 import { type InstanceConfig, memberNameOf, type Reach } from './config.ts';
 import { type Catalogue, type Exported, parseCatalogue, parseLists } from './parse-lists.ts';
 import { type Answers, parseAnswers, parseSpace, refusalIn } from './parse.ts';
-import { type LogEntry, parseMessages } from '../../../platform/parse-iris-messages.ts';
+import { type LogEntry, type Messages, parseMessages } from '../../../platform/parse-iris-messages.ts';
 import { type Listed, parseQlist } from './parse-qlist.ts';
 
 /** Together, with 2 s to end what hangs, well within the 30 s that a view may take. */
@@ -36,6 +36,8 @@ export interface Asked {
   readonly answers: Answers | undefined;
   readonly refusal: Refusal | undefined;
   readonly log: readonly LogEntry[] | undefined;
+  /** alerts.log, in which the engine's own monitor collects severe entries. Absent: there is none, which is as it should be. */
+  readonly alerts?: Messages;
   readonly space: { readonly freeBytes: number; readonly usedPercent: number } | undefined;
 }
 
@@ -77,11 +79,16 @@ export class Instance {
     ]);
     const { answers, refusal } = session;
     const values = answers?.values;
-    const [log, space] = await Promise.all([
-      this.#log(listed, values?.get('manager'), signal),
+    const manager = values?.get('manager') ?? (listed === undefined ? undefined : `${listed.dataDirectory}/mgr/`);
+    const [log, alerts, space] = await Promise.all([
+      this.#log(manager, ['messages.log', 'cconsole.log'], signal),
+      this.#log(manager, ['alerts.log'], signal),
       this.#space(values?.get('journals'), signal),
     ]);
-    return { name: this.name, member: this.member, listed, answers, refusal, log, space };
+    return {
+      ...{ name: this.name, member: this.member, listed, answers, refusal, log: log?.entries, space },
+      ...(alerts === undefined ? {} : { alerts }),
+    };
   }
 
   /** Undefined when the list cannot be had or does not name it. */
@@ -177,17 +184,17 @@ export class Instance {
     return { refusal };
   }
 
+  /** The end of the first of these that is there. */
   async #log(
-    listed: Listed | undefined,
-    manager: string | undefined,
+    directory: string | undefined,
+    files: readonly string[],
     signal: AbortSignal,
-  ): Promise<readonly LogEntry[] | undefined> {
-    const directory = manager ?? (listed === undefined ? undefined : `${listed.dataDirectory}/mgr/`);
+  ): Promise<Messages | undefined> {
     if (directory === undefined) return undefined;
-    for (const file of ['messages.log', 'cconsole.log']) {
+    for (const file of files) {
       const path = `${directory.replace(/\/*$/, '/')}${file}`;
       const result = await this.#try((tool) => tailArgv(tool, path), fileMs, undefined, signal);
-      if (!('said' in result) && result.exitCode === 0) return parseMessages(result.stdout).entries;
+      if (!('said' in result) && result.exitCode === 0) return parseMessages(result.stdout);
     }
     return undefined;
   }
