@@ -106,7 +106,7 @@ function seconds(ms: number | undefined): number | undefined {
 /** The text format of Prometheus, for the textfile collector of its node exporter. Metrics of one name stand together, as it wants them. Pure. */
 export function prometheusText(metrics: readonly Metric[]): string {
   const lines = [...Map.groupBy(metrics, ({ name }) => name)].flatMap(([name, those]) => [
-    `# HELP ${name} ${escaped(those[0]?.help ?? '')}`,
+    `# HELP ${name} ${escaped((those[0] as Metric).help)}`,
     `# TYPE ${name} gauge`,
     ...those.map(({ labels, value }) => {
       const written = Object.entries(labels).map(([key, text]) => `${key}="${escaped(text).replaceAll('"', '\\"')}"`);

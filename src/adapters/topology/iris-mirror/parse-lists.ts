@@ -19,7 +19,7 @@ export function parseLists(output: string, nonce: string): Exported | undefined 
     const rows = rowsOf(lines, word, fields.length + 1);
     if (rows !== undefined) lists[area as keyof typeof questions] = itemsOf(rows, fields);
   }
-  const mirrored = rowsOf(lines, 'mirrored', 2)?.map(([, directory]) => slashed(directory ?? ''));
+  const mirrored = rowsOf(lines, 'mirrored', 2)?.map(([, directory]) => slashed(directory as string));
   return {
     lists,
     mirrored: mirrored === undefined ? undefined : new Set(mirrored),
@@ -41,7 +41,7 @@ export function parseCatalogue(output: string, nonce: string): Catalogue | undef
   if (!lines.includes(`SP:end=${nonce}`) || rows === undefined) return undefined;
   const journals = lines.flatMap((line) => /^SP:(?:journals|alternate)=(\/.*)$/.exec(line)?.[1] ?? []);
   return {
-    databases: rows.map(([name = '', directory = '']) => ({ name, directory: slashed(directory) })),
+    databases: rows.map((row) => ({ name: row[0] as string, directory: slashed(row[1] as string) })),
     journals: [...new Set(journals.map((each) => each.trim()))],
   };
 }
@@ -58,8 +58,8 @@ function rowsOf(lines: readonly string[], word: string, width: number): readonly
 /** By name; names of tasks may repeat. */
 function itemsOf(rows: readonly (readonly string[])[], fields: readonly string[]): ReadonlyMap<string, string> {
   const items = new Map<string, string>();
-  for (const [name = '', ...values] of rows) {
-    const definition = fields.map((field, at) => `${field}=${sorted(values[at] ?? '')}`).join('; ');
+  for (const [name, ...values] of rows as readonly (readonly [string, ...string[]])[]) {
+    const definition = fields.map((field, at) => `${field}=${sorted(values[at] as string)}`).join('; ');
     let free = name;
     for (let copy = 2; items.has(free); copy += 1) free = `${name} (${copy})`;
     items.set(free, definition);
