@@ -154,7 +154,7 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
   // What asks an engine without asking which (status, journals) gets the first member's.
   const whole = makeAt(config, first?.application ?? config.application, platform);
   if (cluster === undefined) return whole;
-  const { topology, policy, maxLagMs, stunMs, holdOff } = cluster;
+  const { topology, policy, maxLagMs, stunMs, stunLogs, holdOff } = cluster;
   const members = cluster.members.map(
     ({ name, application }) =>
       [name, { ...makeAt(config, application, { ...platform, clustered: true }), member: name }] as const,
@@ -174,7 +174,7 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
         readSecret(source, systemExec, platform.log),
       ),
       topologySpec: topology,
-      ...{ policy, maxLagMs, stunMs, holdOff },
+      ...{ policy, maxLagMs, stunMs, stunLogs, holdOff },
       members: new Map(members),
     },
   };

@@ -10,6 +10,7 @@ import type {
   SecretReader,
   SnapshotModule,
   StoreModule,
+  Stranger,
   TopologyModule,
 } from '../ports/module.ts';
 import type { Host } from '../ports/host.ts';
@@ -83,6 +84,7 @@ export interface RegisteredTopology {
   readonly kind: string;
   readonly config: z.ZodType;
   create(config: unknown, platform: Platform, secret: SecretReader): Topology;
+  strangers?(config: unknown, members: readonly string[]): readonly Stranger[];
 }
 
 export interface RegisteredMachines {
@@ -135,6 +137,9 @@ function topology<C>(module: TopologyModule<C>): RegisteredTopology {
     kind: module.manager,
     config: module.config,
     create: (config, ...rest) => module.create(module.config.parse(config), ...rest),
+    ...(module.strangers === undefined
+      ? {}
+      : { strangers: (config, names) => module.strangers?.(module.config.parse(config), names) ?? [] }),
   };
 }
 

@@ -3,9 +3,11 @@ import { mirrorStatus, seedMember, watchMirror, type MirrorStatus } from '../flo
 import { parseDuration } from '../config/units.ts';
 import type { AlarmEvent } from '../model/cluster-alarms.ts';
 import { clusterSvg, lagText } from '../model/cluster-svg.ts';
+import { prometheusText, type Metric } from '../model/cluster-metrics.ts';
 import type { ClusterView, Health } from '../model/cluster.ts';
-import { ExitCode, StillpointError } from '../model/errors.ts';
+import { ExitCode, messageOf, StillpointError } from '../model/errors.ts';
 import { marginOf } from '../model/failover-margin.ts';
+import { writeDurably } from '../platform/files.ts';
 import type { Answer, Context } from './command.ts';
 import { bytes, duration, pairs, table, type Paint } from './format.ts';
 import { chooseRecovery, workloadOf } from './select.ts';
@@ -114,14 +116,15 @@ function isHealth(word: string): word is Health {
   return Object.hasOwn(colours, word);
 }
 
-function marginText({ failover }: ClusterView, holdMs: number, stunMs: number): string | undefined {
+function marginText({ failover }: ClusterView, holdMs: number, stunMs: number | undefined): string | undefined {
   if (!failover.automatic) return undefined;
   if (failover.detectionMs === undefined) return 'not known: nobody tells after how long a failover begins';
-  return `${duration(marginOf(failover.detectionMs))} of ${duration(failover.detectionMs)}; a backup takes ${duration(holdMs)} of hold and ${duration(stunMs)} of stun`;
+  return `${duration(marginOf(failover.detectionMs))} of ${duration(failover.detectionMs)}; a backup takes ${duration(holdMs)} of hold and ${stunMs === undefined ? 'nobody knows how much' : duration(stunMs)} of stun`;
 }
 
 export interface WatchOptions {
   readonly every?: string;
+  readonly metrics?: string;
 }
 
 /** Says each alarm once when it begins and once when it ends, until it is cancelled. */
@@ -132,18 +135,32 @@ export async function mirrorWatchCommand(context: Context, name: string, options
   }
   const session = await context.session();
   let events = 0;
-  const { looks } = await watchMirror(workloadOf(session, name), session.environment, {
+  const { metrics: file } = options;
+  const { looks, metrics } = await watchMirror(workloadOf(session, name), session.environment, {
     everyMs: every.value,
     signal: context.signal,
     onEvent: (event) => {
       events += 1;
       context.reporter.say(eventLine(event, context.paint), { alarm: event.kind, ...event.alarm });
     },
+    ...(file === undefined ? {} : { onMetrics: (figures) => writeMetrics(file, figures) }),
   });
   return {
-    document: { outcome: 'complete', looks, events },
+    document: { outcome: 'complete', looks, events, metrics },
     lines: [`ended after ${looks} looks and ${events} events`],
   };
+}
+
+/** Whole or not at all: the collector may read at any moment. */
+async function writeMetrics(file: string, metrics: readonly Metric[]): Promise<void> {
+  try {
+    await writeDurably(resolve(file), prometheusText(metrics), 0o644);
+  } catch (error) {
+    throw new StillpointError('io', `metrics cannot be written to ${file}: ${messageOf(error)}`, {
+      hint: "give a file that ends in .prom in the textfile collector's folder",
+      cause: error,
+    });
+  }
 }
 
 function eventLine({ kind, alarm }: AlarmEvent, paint: Paint): string {

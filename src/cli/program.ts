@@ -33,6 +33,7 @@ import {
   type SeedOptions,
   type WatchOptions,
 } from './mirror.ts';
+import { mirrorDiffCommand } from './mirror-diff.ts';
 import { stackCommand } from './stack.ts';
 import { stunCommand, type StunOptions } from './stun.ts';
 
@@ -357,7 +358,15 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     'watch <workload>',
     'say each alarm once when it begins and once when it ends, until it is ended',
     (context, name, options) => mirrorWatchCommand(context, given(name), options),
-  ).option('--every <duration>', 'time between two looks (10s)');
+  )
+    .option('--every <duration>', 'time between two looks (10s)')
+    .option('--metrics <file>', 'write figures at each look, in the text format of Prometheus');
+  add(
+    mirror,
+    'diff <workload>',
+    'what the members have not alike and the cluster does not replicate: namespaces, users, tasks...',
+    (context, name) => mirrorDiffCommand(context, given(name)),
+  );
   add<SeedOptions>(
     mirror,
     'seed <workload|point>',

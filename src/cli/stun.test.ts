@@ -8,7 +8,8 @@ import { StillpointError } from '../model/errors.ts';
 import { systemExec } from '../platform/exec.ts';
 import type { Answer } from './command.ts';
 import { plain } from './format.ts';
-import { machineOf, stunCommand, type StunOptions } from './stun.ts';
+import { machineOf } from '../flows/stun-logs.ts';
+import { stunCommand, type StunOptions } from './stun.ts';
 
 const main = join(import.meta.dirname, '../main.ts');
 const transcripts = join(import.meta.dirname, '../../test/transcripts');

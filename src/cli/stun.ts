@@ -1,9 +1,7 @@
-import { stat } from 'node:fs/promises';
-import { basename, dirname, join, resolve } from 'node:path';
+import { basename } from 'node:path';
 import { parseDuration } from '../config/units.ts';
-import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
-import { StunScanner, type ScannedLog } from '../model/parse-stun.ts';
-import { stunsOf } from '../model/stun-causes.ts';
+import { readStunLogs } from '../flows/stun-logs.ts';
+import { StillpointError } from '../model/errors.ts';
 import { stunSvg } from '../model/stun-svg.ts';
 import {
   causeNames,
@@ -15,7 +13,6 @@ import {
   type StunSummary,
 } from '../model/stun.ts';
 import { systemClock } from '../platform/clock.ts';
-import { textLines } from '../platform/text-lines.ts';
 import type { Answer, CliReporter, Context } from './command.ts';
 import { duration, localTime, pairs, table, type Paint } from './format.ts';
 import { writeSvg } from './write-svg.ts';
@@ -36,11 +33,6 @@ const quietMs = 1000;
 /** Rows of text for each machine; the document has all stuns. */
 const mostRows = 40;
 
-interface Log extends ScannedLog {
-  readonly file: string;
-  readonly period: NonNullable<ScannedLog['period']>;
-}
-
 /** Needs no configuration. Exit code 4 if a stun was not below the margin. */
 export async function stunCommand(
   context: StunContext,
@@ -48,8 +40,13 @@ export async function stunCommand(
   options: StunOptions,
 ): Promise<Answer> {
   const qosMs = qosOf(options.qos);
-  const logs = await readLogs(files, context);
-  const reports = reportsOf(logs);
+  const beganMs = systemClock.monoMs();
+  const reports = await readStunLogs(files, {
+    signal: context.signal,
+    onBytes: (done) => {
+      if (systemClock.monoMs() - beganMs > quietMs) context.reporter.progress('read', done);
+    },
+  });
   const summary = summarizeStuns(reports, qosMs);
   if (options.svg !== undefined) await writeSvg(options.svg, stunSvg(reports, qosMs));
   return {
@@ -77,104 +74,6 @@ function qosOf(text: string): number {
   const problem = 'value' in parsed ? 'must be longer than nothing' : parsed.problem;
   throw new StillpointError('usage', `--qos ${problem}`, {
     hint: 'give the time after which a failover begins, for example --qos 8s',
-  });
-}
-
-async function readLogs(files: readonly string[], context: StunContext): Promise<readonly Log[]> {
-  const seen = await Promise.all(files.map(statOf));
-  const bytesTotal = seen.reduce((sum, { size }) => sum + size, 0);
-  const beganMs = systemClock.monoMs();
-  const logs: Log[] = [];
-  let bytesDone = 0;
-  for (const { file, writtenMs } of seen) {
-    const onBytes = (count: number): void => {
-      bytesDone += count;
-      if (systemClock.monoMs() - beganMs > quietMs)
-        context.reporter.progress('read', {
-          bytesDone,
-          bytesTotal: Math.max(bytesDone, bytesTotal),
-          files: logs.length + 1,
-        });
-    };
-    logs.push(await readLog(file, writtenMs, context.signal, onBytes));
-  }
-  return logs;
-}
-
-async function statOf(
-  file: string,
-): Promise<{ readonly file: string; readonly size: number; readonly writtenMs: number }> {
-  try {
-    const found = await stat(file);
-    if (found.isDirectory())
-      throw new StillpointError('usage', `${file} is a folder`, {
-        hint: `name the logs in it: ${join(file, 'vmware*.log')}`,
-      });
-    return { file, size: found.size, writtenMs: found.mtimeMs };
-  } catch (error) {
-    throw error instanceof StillpointError ? error : unreadable(file, error);
-  }
-}
-
-async function readLog(
-  file: string,
-  writtenMs: number,
-  signal: AbortSignal,
-  onBytes: (count: number) => void,
-): Promise<Log> {
-  const scanner = new StunScanner();
-  try {
-    for await (const lines of textLines(file, { signal, onBytes })) for (const line of lines) scanner.push(line);
-  } catch (error) {
-    if (signal.aborted) throw error;
-    throw unreadable(file, error);
-  }
-  const { period, ...scanned } = scanner.result(writtenMs);
-  if (period === undefined)
-    throw new StillpointError(
-      'usage',
-      `${file} is no vmware.log: none of its ${scanned.lines} lines looks like one of a virtual machine's log`,
-      {
-        hint: "give the files vmware.log and vmware-N.log, or the same packed by gzip, from the virtual machine's folder",
-      },
-    );
-  return { file, period, ...scanned };
-}
-
-function unreadable(file: string, error: unknown): StillpointError {
-  const missing = codeOf(error) === 'ENOENT';
-  return new StillpointError(
-    'usage',
-    missing ? `there is no file ${file}` : `${file} cannot be read: ${messageOf(error)}`,
-    {
-      hint: missing
-        ? "give vmware.log files; a virtual machine's lie in its folder on the datastore"
-        : 'check its permissions, or copy it again if it is damaged',
-      cause: error,
-    },
-  );
-}
-
-/** `vmware.log` and its rotated predecessors in one folder are one machine's; a file of any other name stands for itself. */
-export function machineOf(file: string): string {
-  const rotated = /^(.*vmware)(?:-\d+)?\.log(?:\.gz)?$/i.exec(basename(file));
-  return join(dirname(file), rotated === null ? basename(file) : `${rotated[1]}.log`);
-}
-
-function reportsOf(logs: readonly Log[]): readonly StunReport[] {
-  const machines = Map.groupBy(logs, ({ file }) => resolve(machineOf(file)));
-  return [...machines.values()].map((all) => {
-    // By time: higher numbers are newer under ESXi and older under Workstation, and a shell sorts 10 before 2.
-    const sorted = all.toSorted((a, b) => a.period.fromMs - b.period.fromMs);
-    return {
-      machine: machineOf(all[0]?.file ?? ''),
-      files: sorted.map(({ file }) => file),
-      fromMs: Math.min(...sorted.map(({ period }) => period.fromMs)),
-      toMs: Math.max(...sorted.map(({ period }) => period.toMs)),
-      yearGuessed: sorted.some(({ yearGuessed }) => yearGuessed),
-      torn: sorted.reduce((sum, { torn }) => sum + torn, 0),
-      stuns: stunsOf(sorted),
-    };
   });
 }
 

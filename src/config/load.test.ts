@@ -80,6 +80,41 @@ workloads:
     });
   });
 
+  describe('clusters', () => {
+    const cluster = (hold: string, members: string): string => `${head}
+workloads:
+  orders:
+    application: { iris: { instances: [IRIS] } }
+    topology: { iris-mirror: { mirror: STAGE, instances: { db1: { instance: IRIS }, db2: { instance: IRIS } } } }
+    members: ${members}
+    hold: ${hold}
+`;
+    const stunOf = (hold: string) => {
+      const found = readConfig(cluster(hold, '{ db1: {} }'), '/c.yaml').workloads.get('orders')?.cluster;
+      return [found?.stunMs, found?.stunLogs];
+    };
+
+    it('take a bound of stuns, logs of them, or both', () => {
+      assert.deepEqual(stunOf('{}'), [0, []]);
+      assert.deepEqual(stunOf('{ stun: 800ms }'), [800, []]);
+      assert.deepEqual(stunOf('{ stun: { bound: 2s } }'), [2000, []]);
+      assert.deepEqual(stunOf('{ stun: { logs: [/v/vmware*.log] } }'), [undefined, ['/v/vmware*.log']]);
+      assert.deepEqual(stunOf('{ stun: { bound: 2s, logs: [/v/vmware.log] } }'), [2000, ['/v/vmware.log']]);
+      for (const hold of ['{ stun: {} }', '{ stun: { logs: [] } }', '{ stun: { logs: [vmware.log] } }', '{ stun: 5 }'])
+        assert.throws(() => stunOf(hold), { code: 'config-invalid', message: /stun/ }, hold);
+    });
+
+    it('have no member that the topology cannot know', () => {
+      const read = (members: string) => readConfig(cluster('{}', members), '/c.yaml');
+      assert.ok(read('{ db1: {}, MACHINE/IRIS: {} }'));
+      assert.throws(() => read('{ db1: {}, bd2: {} }'), {
+        code: 'config-invalid',
+        message: /bd2 is no member of the topology iris-mirror: did you mean db2\?/,
+      });
+      assert.throws(() => read('{ primary: {} }'), { message: /there is db1, db2/ });
+    });
+  });
+
   it('needs no workload, and has a place for the state', () => {
     const config = readConfig(head, '/c.yaml');
     assert.equal(config.workloads.size, 0);

@@ -2,12 +2,21 @@ import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, normalize, resolve, sep } from 'node:path';
 import { LineCounter, parseDocument } from 'yaml';
-import { applications, stores } from '../adapters/registry.ts';
+import { applications, stores, topologies } from '../adapters/registry.ts';
 import { codeOf, messageOf, StillpointError } from '../model/errors.ts';
 import type { SplitLimits } from '../model/mirror-split.ts';
 import type { Method } from '../model/point.ts';
 import type { SecretSource } from '../ports/module.ts';
-import { byPlace, errorMap, placeOf, placeOfOffset, type Problem, problemsOf, type Source } from './problems.ts';
+import {
+  byPlace,
+  errorMap,
+  nearest,
+  placeOf,
+  placeOfOffset,
+  type Problem,
+  problemsOf,
+  type Source,
+} from './problems.ts';
 import { configSchema, configurationJsonSchema, type ParsedConfig } from './schema.ts';
 import { parseDuration } from './units.ts';
 
@@ -28,7 +37,10 @@ export interface ClusterConfig {
   readonly members: readonly { readonly name: string; readonly application: ChosenApplication }[];
   readonly policy: 'prefer-standby' | 'primary' | 'standby' | 'async';
   readonly maxLagMs: number;
-  readonly stunMs: number;
+  /** Undefined: only what the logs tell. */
+  readonly stunMs: number | undefined;
+  /** Paths of vmware.log files, or patterns of such. */
+  readonly stunLogs: readonly string[];
   readonly holdOff: boolean;
 }
 
@@ -218,13 +230,12 @@ function clusterOf(workload: ParsedWorkload): ClusterConfig | undefined {
     const config = { ...(common.config as Readonly<Record<string, unknown>>), ...application };
     return { name, application: { kind: common.kind, config, ...(at === undefined ? {} : { reach: chosen(at) }) } };
   });
-  const { stun } = workload.hold;
   return {
     topology: chosen(workload.topology),
     members,
     policy: workload.member.from,
     maxLagMs: millisecondsOf(workload.member.maxLag),
-    stunMs: stun === undefined ? 0 : millisecondsOf(stun),
+    ...stunOf(workload.hold.stun),
     holdOff: workload.member.holdOffFailover,
   };
 }
@@ -243,6 +254,17 @@ function ofClusters(config: Config, parsed: ParsedConfig, source: Source): reado
     if (found.length === 0) {
       return [at('a topology needs `members`: at least the one that is backed up from here', 'topology')];
     }
+    const module = topologies.find(({ kind }) => kind === config.workloads.get(name)?.cluster?.topology.kind);
+    const strangers = module?.strangers?.(
+      chosen(topology).config,
+      found.map((each) => each.name),
+    );
+    const strange = (strangers ?? []).map(({ name: member, known }) => {
+      const near = nearest(member, known);
+      const meant = near === undefined ? `there is ${known.join(', ')}` : `did you mean ${near}?`;
+      return at(`${member} is no member of the topology ${module?.kind ?? ''}: ${meant}`, 'members', member);
+    });
+    if (strange.length > 0) return strange;
     return found.flatMap(({ name: member, application }) => {
       const result = moduleOf(application)?.config.safeParse(application.config);
       return (result?.error?.issues ?? []).map((issue) =>
@@ -250,6 +272,13 @@ function ofClusters(config: Config, parsed: ParsedConfig, source: Source): reado
       );
     });
   });
+}
+
+function stunOf(stun: ParsedWorkload['hold']['stun']): Pick<ClusterConfig, 'stunMs' | 'stunLogs'> {
+  if (stun === undefined) return { stunMs: 0, stunLogs: [] };
+  if (typeof stun === 'string') return { stunMs: millisecondsOf(stun), stunLogs: [] };
+  const { bound, logs = [] } = stun;
+  return { stunMs: bound === undefined ? undefined : millisecondsOf(bound), stunLogs: logs };
 }
 
 /** The schema has seen to it that it can be parsed. */

@@ -63,6 +63,32 @@ const repository = z
   )
   .describe('Where copies go. The format is that of restic, which can read it too.');
 
+const stunBound = duration({ above: 0, most: 3_600_000 }).meta({
+  'x-type': 'duration',
+  pattern: '^\\d+(\\.\\d+)?(ms|s|m|h|d)$',
+  description: 'A bound that a person or the platform promises. A longer one in the logs outweighs it.',
+  examples: ['800ms'],
+});
+
+const stunSources = z
+  .strictObject({
+    bound: stunBound.optional(),
+    logs: z
+      .array(
+        z
+          .string()
+          .startsWith('/')
+          .describe('Absolute path of a vmware.log, also packed by gzip; * is any part of a name.'),
+      )
+      .min(1)
+      .optional()
+      .describe(
+        'Logs of the machines of all members. Read before each backup; without a bound they must tell at least 20 snapshots and 20 consolidations.',
+      ),
+  })
+  .refine(({ bound, logs }) => bound !== undefined || logs !== undefined, { error: 'needs a bound, logs, or both' })
+  .describe('A bound, logs in which earlier stuns stand, or both.');
+
 const hold = z
   .strictObject({
     budget: duration({ above: 0, most: 24 * 3_600_000 })
@@ -74,15 +100,12 @@ const hold = z
           'Longest time that the application may stay frozen; the guard thaws it then, whatever else happens. Without it 5s where the hold stops writers, and 30m where it does not.',
         examples: ['5s'],
       }),
-    stun: duration({ above: 0, most: 3_600_000 })
+    stun: z
+      .union([stunBound, stunSources])
       .optional()
-      .meta({
-        'x-type': 'duration',
-        pattern: '^\\d+(\\.\\d+)?(ms|s|m|h|d)$',
-        description:
-          "Longest time that the whole machine stands still when its disks are cut, as a hypervisor's snapshot makes it (`stillpoint stun` reads it from vmware.log). Counts against the cluster's failover margin. Without it nothing stands still.",
-        examples: ['800ms'],
-      }),
+      .describe(
+        "Longest time that the whole machine stands still when its disks are cut, as a hypervisor's snapshot makes it: a duration, or what its logs tell. Counts against the cluster's failover margin. Without it nothing stands still.",
+      ),
   })
   .describe('The freeze in force.');
 

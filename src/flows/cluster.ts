@@ -5,7 +5,9 @@ import { chooseMember, type Choice, type Considered, type MemberPolicy } from '.
 import { changeBetween, observe, othersAtWork, type ClusterObservation, type ClusterView } from '../model/cluster.ts';
 import { codeOf, StillpointError } from '../model/errors.ts';
 import type { ClusterEvidence } from '../model/evidence.ts';
-import { budgetWithin, failoverMargin, type MarginAnswer, type Silence } from '../model/failover-margin.ts';
+import { budgetWithin, failoverMargin, marginOf, type MarginAnswer, type Silence } from '../model/failover-margin.ts';
+import type { StunForecast, StunsSeen } from '../model/stun.ts';
+import { expectedStuns } from './stun-logs.ts';
 import type { GuardSpec } from '../guard/protocol.ts';
 import { within } from '../platform/clock.ts';
 import type { Finding } from '../model/point.ts';
@@ -16,8 +18,10 @@ export interface Cluster {
   readonly topology: Topology;
   readonly policy: MemberPolicy;
   readonly maxLagMs: number;
-  /** Longest time that a member's machine stands still at a cut; 0 where nothing stops it. */
-  readonly stunMs: number;
+  /** Longest time that a member's machine stands still at a cut, as promised; 0 where nothing stops it. Undefined: only logs tell. */
+  readonly stunMs: number | undefined;
+  /** Logs in which earlier stuns stand: paths, or patterns of such. */
+  readonly stunLogs?: readonly string[];
   /** For the guard, which makes its own instance. */
   readonly topologySpec: { readonly kind: string; readonly config: unknown };
   /** Keep the others from taking over while the backup holds. */
@@ -35,13 +39,20 @@ export class ClusterAtWork {
   readonly chosen: ClusterObservation;
   readonly considered: readonly Considered[];
   readonly seen: ClusterEvidence['seen'][number][] = [];
+  /** Read before anything is held. */
+  readonly stuns: StunForecast;
   /** The newest view. */
   view: ClusterView;
   margin: { readonly silence: Silence; readonly answer: MarginAnswer } | undefined;
   token: HoldOffToken | undefined;
 
-  constructor(cluster: Cluster, view: ClusterView, choice: Choice, member: string) {
+  constructor(
+    cluster: Cluster,
+    view: ClusterView,
+    { member, choice, stuns }: { readonly member: string; readonly choice: Choice; readonly stuns: StunForecast },
+  ) {
     this.cluster = cluster;
+    this.stuns = stuns;
     this.view = view;
     this.chosen = observe(view, member);
     this.considered = choice.considered;
@@ -56,6 +67,14 @@ export class ClusterAtWork {
       seen: [...this.seen],
     };
   }
+}
+
+/** Throws `usage` for a workload that is in no cluster. */
+export function clusterOf(workload: Workload): Cluster {
+  if (workload.cluster !== undefined) return workload.cluster;
+  throw new StillpointError('usage', `workload ${workload.name} is in no cluster`, {
+    hint: 'set `topology` and `members` of the workload',
+  });
 }
 
 export async function viewOf({ topology }: Cluster, { clock }: Environment, signal: AbortSignal): Promise<ClusterView> {
@@ -79,7 +98,8 @@ export async function atMember(
   const choice = chooseMember({ view, policy, maxLagMs, reachable: new Set(cluster.members.keys()) });
   const member = choice.member === undefined ? undefined : cluster.members.get(choice.member);
   if (choice.member === undefined || member === undefined) throw noneFits(view, policy, choice);
-  return { workload: member, cluster: new ClusterAtWork(cluster, view, choice, choice.member) };
+  const stuns = await expectedStuns(cluster, signal);
+  return { workload: member, cluster: new ClusterAtWork(cluster, view, { member: choice.member, choice, stuns }) };
 }
 
 /**
@@ -140,18 +160,55 @@ export function withinMargin(
   work: ClusterAtWork,
   forecast: { readonly holdMs: number; readonly budgetMs: number; readonly stopsWriters: boolean },
 ): number {
-  const { cluster, chosen } = work;
-  const silence: Silence = { stunMs: cluster.stunMs, holdMs: forecast.stopsWriters ? forecast.holdMs : 0 };
+  const { cluster, chosen, stuns } = work;
+  const silence: Silence = { stunMs: stuns.creation.expectedMs, holdMs: forecast.stopsWriters ? forecast.holdMs : 0 };
   const view = cluster.holdOff ? { ...work.view, failover: { ...work.view.failover, heldOff: true } } : work.view;
   const answer = failoverMargin(view, chosen.member, silence);
   work.margin = { silence, answer };
-  if (!answer.allowed) {
-    throw new StillpointError('failover-risk', answer.risks.map(({ said }) => said).join('; '), {
+  const risks = [...answer.risks.map(({ said }) => said), ...risksOfRemoval(work)];
+  if (risks.length > 0) {
+    const seen = stunsSaid(work);
+    throw new StillpointError('failover-risk', [...risks, ...(seen === undefined ? [] : [seen])].join('; '), {
       hint: 'back up another member, shorten the hold, give the cluster more time, or let Stillpoint hold off failover (member.holdOffFailover)',
-      details: { ...silence, ...answer },
+      details: { ...silence, ...answer, stuns },
     });
   }
   return budgetWithin(forecast.budgetMs, answer, silence);
+}
+
+/** The machine stands still once more when the snapshot is removed: without a hold, but failover is let go by then. */
+function risksOfRemoval({ cluster, chosen, stuns, view }: ClusterAtWork): readonly string[] {
+  if (cluster.stunLogs === undefined || cluster.stunLogs.length === 0) return [];
+  const free = { ...view, failover: { ...view.failover, heldOff: false } };
+  const { risks } = failoverMargin(free, chosen.member, { stunMs: stuns.removal.expectedMs, holdMs: 0 });
+  return risks
+    .filter(({ code }) => code === 'margin' || code === 'stun-unknown')
+    .map(({ said }) => `when the snapshot is removed: ${said}`);
+}
+
+/** The figures for people, before anything is held. */
+export function stunFindings(work: ClusterAtWork | undefined): readonly Finding[] {
+  const said = work === undefined ? undefined : stunsSaid(work);
+  return said === undefined ? [] : [{ severity: 'info', check: 'stun', said }];
+}
+
+/** The figures on which the prediction rests; undefined where no log is read. */
+function stunsSaid({ cluster, stuns, view }: ClusterAtWork): string | undefined {
+  if (cluster.stunLogs === undefined || cluster.stunLogs.length === 0) return undefined;
+  const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`;
+  const one = (what: string, { seen, longestMs, expectedMs }: StunsSeen): string => {
+    const longest = longestMs === undefined ? '' : `, longest ${seconds(longestMs)}`;
+    const expected =
+      expectedMs === undefined ? 'none can be expected without a bound' : `expected ${seconds(expectedMs)}`;
+    return `${seen} ${seen === 1 ? 'stun' : 'stuns'} of ${what} seen${longest}, ${expected}`;
+  };
+  const { automatic, detectionMs } = view.failover;
+  return [
+    one('snapshots', stuns.creation),
+    one('their removal', stuns.removal),
+    ...(stuns.torn === 0 ? [] : [`${stuns.torn} damaged lines not counted`]),
+    ...(automatic && detectionMs !== undefined ? [`margin ${seconds(marginOf(detectionMs))}`] : []),
+  ].join('; ');
 }
 
 /** Looks once more right before the freeze, and holds off failover where that is wanted. */
@@ -233,6 +290,7 @@ export function findingsOfCluster(work: ClusterAtWork | undefined): readonly Fin
     }),
   );
   return [
+    ...stunFindings(work),
     info(`${chosen.member} is chosen: ${chosen.role} in epoch ${chosen.epoch}`),
     ...considered.flatMap(({ member, objections }) => objections.map(({ said }) => info(`not ${member}: ${said}`))),
     ...view.findings,

@@ -1,20 +1,15 @@
 import { chooseMember, type Choice } from '../model/choose-member.ts';
-import {
-  alarmEvents,
-  alarmsOf,
-  fullAt,
-  primaryChange,
-  type Alarm,
-  type AlarmEvent,
-  type SpaceSample,
-} from '../model/cluster-alarms.ts';
+import { alarmEvents, alarmsOf, primaryChange, type Alarm, type AlarmEvent } from '../model/cluster-alarms.ts';
+import { clusterMetrics, type JournalDisk, type Metric } from '../model/cluster-metrics.ts';
 import { memberOf, type ClusterView } from '../model/cluster.ts';
 import { StillpointError } from '../model/errors.ts';
 import { failoverMargin, type MarginAnswer } from '../model/failover-margin.ts';
 import type { RecoveryPlan } from '../model/recovery.ts';
 import type { Seeded } from '../ports/topology.ts';
-import { viewOf, type Cluster } from './cluster.ts';
+import { clusterOf, viewOf, type Cluster } from './cluster.ts';
 import type { Environment, Workload } from './environment.ts';
+import { diskAlarms, JournalDisks } from './journal-disks.ts';
+import { expectedStuns } from './stun-logs.ts';
 import { restore, type RestoreRequest, type RestoreResult, type RestoreTarget } from './restore.ts';
 
 export interface MirrorStatus {
@@ -23,16 +18,11 @@ export interface MirrorStatus {
   /** For each member that can be backed up from here: what a hold as long as the longest of late would mean to it. */
   readonly margins: readonly { readonly member: string; readonly margin: MarginAnswer }[];
   readonly predictedHoldMs: number;
-  readonly stunMs: number;
+  /** The longest one to reckon with at a cut; undefined where nothing can be said. */
+  readonly stunMs: number | undefined;
   readonly alarms: readonly Alarm[];
-}
-
-/** Throws `usage` for a workload that is in no cluster. */
-export function clusterOf(workload: Workload): Cluster {
-  if (workload.cluster !== undefined) return workload.cluster;
-  throw new StillpointError('usage', `workload ${workload.name} is in no cluster`, {
-    hint: 'set `topology` and `members` of the workload',
-  });
+  /** The same in figures. */
+  readonly metrics: readonly Metric[];
 }
 
 /** The cluster as it is now. Changes nothing. */
@@ -43,10 +33,14 @@ export async function mirrorStatus(
 ): Promise<MirrorStatus> {
   const cluster = clusterOf(workload);
   const view = await viewOf(cluster, environment, signal);
-  const { policy, maxLagMs, stunMs } = cluster;
+  const { policy, maxLagMs } = cluster;
+  const stunMs = (await expectedStuns(cluster, signal)).creation.expectedMs;
   const reachable = new Set(cluster.members.keys());
   const holds = (await environment.catalog()).holds(workload.name, 10).map(({ heldMs }) => heldMs);
   const predictedHoldMs = Math.max(0, ...holds);
+  const alarms = alarmsOf(view, { maxLagMs });
+  const disks = await new JournalDisks(workload, environment).look(view, true, signal);
+  const viewedAtMs = environment.clock.wallMs();
   return {
     view,
     choice: chooseMember({ view, policy, maxLagMs, reachable }),
@@ -55,7 +49,8 @@ export async function mirrorStatus(
       .map(({ name }) => ({ member: name, margin: failoverMargin(view, name, { stunMs, holdMs: predictedHoldMs }) })),
     predictedHoldMs,
     stunMs,
-    alarms: alarmsOf(view, { maxLagMs }),
+    alarms,
+    metrics: clusterMetrics({ workload: workload.name, viewedAtMs, view, disks, alarms }),
   };
 }
 
@@ -103,23 +98,26 @@ export interface WatchRequest {
   /** Once for what begins and ends, never for what only lasts. */
   onEvent(event: AlarmEvent): void;
   onView?(view: ClusterView): void;
+  /** At each look, and once before the first one. What it throws the first time ends the watch; later it is an alarm. */
+  onMetrics?(metrics: readonly Metric[]): Promise<void>;
 }
-
-const mostSamples = 60;
-/** A disk that is full within a day is worth an alarm. */
-const soonMs = 24 * 3_600_000;
 
 /** Looks at the cluster again and again until it is cancelled; a view that cannot be had is an alarm, and no reason to end. */
 export async function watchMirror(
   workload: Workload,
   environment: Environment,
   request: WatchRequest,
-): Promise<{ readonly looks: number }> {
+): Promise<{ readonly looks: number; readonly metrics: readonly Metric[] }> {
   const cluster = clusterOf(workload);
   const disks = new JournalDisks(workload, environment);
   let before: readonly Alarm[] = [];
   let last: ClusterView | undefined;
   let looks = 0;
+  let viewedAtMs: number | undefined;
+  const measured = (view: ClusterView | undefined, about: readonly JournalDisk[], alarms: readonly Alarm[]) =>
+    clusterMetrics({ workload: workload.name, viewedAtMs, view, disks: about, alarms });
+  let metrics = measured(undefined, [], []);
+  await request.onMetrics?.(metrics);
   const tell = async (event: AlarmEvent): Promise<void> => {
     request.onEvent(event);
     const at = environment.clock.now().wall;
@@ -136,11 +134,16 @@ export async function watchMirror(
     const view = await lookAt(cluster, environment, request.signal);
     if (request.signal.aborted) break;
     looks += 1;
-    const now =
-      'alarm' in view
-        ? [...before.filter(({ code }) => code !== 'view-lost'), view.alarm]
-        : [...alarmsOf(view, cluster), ...(await disks.alarms(view, request.signal))];
     const seen = 'alarm' in view ? undefined : view;
+    if (seen !== undefined) viewedAtMs = environment.clock.wallMs();
+    const found = seen === undefined ? [] : await disks.look(seen, request.onMetrics !== undefined, request.signal);
+    const now: Alarm[] =
+      'alarm' in view
+        ? [...before.filter(({ code }) => code !== 'view-lost' && code !== 'metrics-lost'), view.alarm]
+        : [...alarmsOf(view, cluster), ...diskAlarms(view, found)];
+    metrics = measured(seen, found, now);
+    const lost = await written(request, metrics);
+    if (lost !== undefined) now.push(lost);
     if (seen !== undefined) {
       request.onView?.(seen);
       const changed = last === undefined ? undefined : primaryChange(last, seen);
@@ -152,7 +155,17 @@ export async function watchMirror(
     before = now;
     await environment.clock.sleep(request.everyMs, request.signal).catch(() => undefined);
   }
-  return { looks };
+  return { looks, metrics };
+}
+
+async function written(request: WatchRequest, metrics: readonly Metric[]): Promise<Alarm | undefined> {
+  try {
+    await request.onMetrics?.(metrics);
+    return undefined;
+  } catch (error) {
+    if (!(error instanceof StillpointError)) throw error;
+    return { code: 'metrics-lost', severity: 'error', said: error.message };
+  }
 }
 
 async function lookAt(
@@ -165,58 +178,5 @@ async function lookAt(
   } catch (error) {
     if (!(error instanceof StillpointError)) throw error;
     return { alarm: { code: 'view-lost', severity: 'error', said: error.message } };
-  }
-}
-
-/** While a member is down the primary keeps the journals that it has not received, and its disk fills. */
-class JournalDisks {
-  readonly #workload: Workload;
-  readonly #environment: Environment;
-  readonly #samples = new Map<string, SpaceSample[]>();
-
-  constructor(workload: Workload, environment: Environment) {
-    this.#workload = workload;
-    this.#environment = environment;
-  }
-
-  async alarms(view: ClusterView, signal: AbortSignal): Promise<readonly Alarm[]> {
-    const down = view.members.filter(({ health }) => health === 'down' || health === 'unknown').map(({ name }) => name);
-    const primary = view.members.find(({ role }) => role === 'primary')?.name;
-    const at = primary === undefined ? undefined : this.#workload.cluster?.members.get(primary);
-    if (down.length === 0 || primary === undefined || at === undefined) {
-      this.#samples.clear();
-      return [];
-    }
-    const alarms: Alarm[] = [];
-    for (const path of await journalPaths(at, signal)) {
-      const samples = [
-        ...(this.#samples.get(path) ?? []),
-        { atMs: this.#environment.clock.monoMs(), freeBytes: await this.#environment.host.freeBytes(path) },
-      ].slice(-mostSamples);
-      this.#samples.set(path, samples);
-      const full = fullAt(samples);
-      const now = samples.at(-1);
-      if (full === undefined || now === undefined || full.atMs - now.atMs > soonMs) continue;
-      const hours = ((full.atMs - now.atMs) / 3_600_000).toFixed(1);
-      alarms.push({
-        code: 'journal-disk-filling',
-        member: primary,
-        severity: 'error',
-        about: path,
-        said: `the disk of ${path} is full in ${hours} h: journals are kept for ${down.join(', ')}. Bring that member back or take it out of the cluster; never delete journals by hand that were not sent`,
-      });
-    }
-    return alarms;
-  }
-}
-
-async function journalPaths({ application }: Workload, signal: AbortSignal): Promise<readonly string[]> {
-  try {
-    const { paths } = await application.locate(signal);
-    return [...new Set(paths.filter(({ role }) => role === 'journal' || role === 'data').map(({ path }) => path))];
-  } catch (error) {
-    // The engine does not answer: that is told by the view.
-    if (error instanceof StillpointError) return [];
-    throw error;
   }
 }

@@ -5,7 +5,7 @@ import type { Finding, Level, Method } from '../model/point.ts';
 import type { Located } from '../ports/application.ts';
 import { stepsOf } from './backup.ts';
 import { chooseLevel, unsupported } from './backup-online.ts';
-import { atMember, findingsOfCluster, withinMargin, type ClusterAtWork } from './cluster.ts';
+import { atMember, findingsOfCluster, stunFindings, withinMargin, type ClusterAtWork } from './cluster.ts';
 import type { Environment, Workload } from './environment.ts';
 import { budgetOf, locateGroup, type Group } from './group.ts';
 import { examineLayers, type Layers } from './layers.ts';
@@ -93,6 +93,7 @@ export async function planBackup(
     })),
     refusals,
     findings: [
+      ...stunFindings(at?.cluster),
       ...(layers?.findings ?? []),
       ...(forecast?.findings ?? []),
       ...(choice?.degraded === undefined

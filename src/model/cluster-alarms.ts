@@ -11,7 +11,8 @@ export type AlarmCode =
   | 'failover-held-off'
   | 'finding'
   | 'journal-disk-filling'
-  | 'view-lost';
+  | 'view-lost'
+  | 'metrics-lost';
 
 /** A state that somebody should know of, as long as it lasts. */
 export interface Alarm {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { marginOf } from './failover-margin.ts';
-import { longestStun, stunCauses, summarizeStuns, type Stun, type StunReport } from './stun.ts';
+import { forecastStuns, longestStun, stunCauses, summarizeStuns, type Stun, type StunReport } from './stun.ts';
 
 function report(stuns: readonly (readonly [Stun['cause'], number])[]): StunReport {
   return {
@@ -98,5 +98,35 @@ describe('longestStun', () => {
 
   it('does not call unknown what is 0', () => {
     assert.deepEqual(longestStun([report([['other', 5]])]), { creationMs: undefined, removalMs: undefined });
+  });
+});
+
+describe('forecastStuns', () => {
+  const stuns = (cause: Stun['cause'], count: number, ms: number): readonly (readonly [Stun['cause'], number])[] =>
+    Array.from({ length: count }, () => [cause, ms] as const);
+
+  it('expects by what was seen of snapshots made and removed, over all machines, and by nothing else', () => {
+    const reports = [
+      report([...stuns('creation', 15, 100), ...stuns('consolidation', 30, 40), ['migration', 9000]]),
+      { ...report([...stuns('creation-memory', 5, 200), ['helper', 80], ['other', 9000]]), torn: 2 },
+    ];
+    assert.deepEqual(forecastStuns(reports), {
+      creation: { seen: 20, longestMs: 200, expectedMs: 250 },
+      removal: { seen: 31, longestMs: 80, expectedMs: 100 },
+      torn: 2,
+    });
+    assert.deepEqual(forecastStuns(reports, 150), {
+      creation: { seen: 20, longestMs: 200, expectedMs: 250 },
+      removal: { seen: 31, longestMs: 80, expectedMs: 150 },
+      torn: 2,
+    });
+  });
+
+  it('expects the bound where nothing was seen, and says nothing without one', () => {
+    const none = { seen: 0, longestMs: undefined };
+    const known = { ...none, expectedMs: 0 };
+    assert.deepEqual(forecastStuns([], 0), { creation: known, removal: known, torn: 0 });
+    const unknown = { ...none, expectedMs: undefined };
+    assert.deepEqual(forecastStuns([]), { creation: unknown, removal: unknown, torn: 0 });
   });
 });

@@ -1,4 +1,5 @@
-import { marginOf } from './failover-margin.ts';
+import { marginOf, stunToExpect } from './failover-margin.ts';
+
 /** Why a virtual machine stood still. `helper`: the snapshot that a consolidation makes for itself while it merges. */
 export type StunCause = 'creation' | 'creation-memory' | 'consolidation' | 'helper' | 'migration' | 'other';
 
@@ -117,5 +118,35 @@ export function longestStun(reports: readonly StunReport[]): LongestStun {
   return {
     creationMs: longest('creation', 'creation-memory'),
     removalMs: longest('consolidation', 'helper'),
+  };
+}
+
+/** Stuns of one sort that there were, and the longest one to reckon with. Undefined: nothing can be said. */
+export interface StunsSeen {
+  readonly seen: number;
+  readonly longestMs: number | undefined;
+  readonly expectedMs: number | undefined;
+}
+
+/** What the next backup costs. They come one after the other: the removal when the hold is over. */
+export interface StunForecast {
+  readonly creation: StunsSeen;
+  readonly removal: StunsSeen;
+  /** Lines about a stun that are too damaged to be counted. */
+  readonly torn: number;
+}
+
+/** From what the logs tell of snapshots that were made and removed; stuns of other causes are no backup's. Pure. */
+export function forecastStuns(reports: readonly StunReport[], boundMs?: number): StunForecast {
+  const { creationMs, removalMs } = longestStun(reports);
+  const of = (longestMs: number | undefined, ...causes: readonly StunCause[]): StunsSeen => {
+    const stuns = reports.flatMap((report) => report.stuns.filter(({ cause }) => causes.includes(cause)));
+    const observed = stuns.map(({ durationMs }) => durationMs);
+    return { seen: stuns.length, longestMs, expectedMs: stunToExpect(observed, boundMs) };
+  };
+  return {
+    creation: of(creationMs, 'creation', 'creation-memory'),
+    removal: of(removalMs, 'consolidation', 'helper'),
+    torn: reports.reduce((sum, report) => sum + report.torn, 0),
   };
 }

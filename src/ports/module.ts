@@ -76,6 +76,13 @@ export interface TopologyModule<C> {
   readonly manager: string;
   readonly config: z.ZodType<C>;
   create(config: C, platform: Platform, secret: SecretReader): Topology;
+  /** Those of these members that no view can have by that name, each with the names that there are. Asks nobody. */
+  strangers?(config: C, members: readonly string[]): readonly Stranger[];
+}
+
+export interface Stranger {
+  readonly name: string;
+  readonly known: readonly string[];
 }
 
 export type { SecretSource };

@@ -32,6 +32,32 @@ export interface Seeded {
   readonly next: string;
 }
 
+/** Something of which the members should all have the same, and have not. Holds no secret. */
+export interface MemberDifference {
+  /** What sort of thing: `users`, `mappings`, `tasks`... */
+  readonly kind: string;
+  readonly name: string;
+  /**
+   * `missing`: `member` lacks it; `different`: both have it; `not-compared`: a member did not tell; `local`: each has its own, by intent
+   * perhaps, and nobody replicates it.
+   */
+  readonly state: 'missing' | 'different' | 'not-compared' | 'local';
+  /** Between these two, the one that all others are held against first. Of `local` the one member. */
+  readonly between: readonly string[];
+  readonly member?: string;
+  readonly said: string;
+  readonly remedy: string;
+}
+
+export interface Differences {
+  /** Members that told their settings, the one that the others were held against first. */
+  readonly compared: readonly string[];
+  readonly silent: readonly { readonly member: string; readonly said: string }[];
+  readonly found: readonly MemberDifference[];
+  /** What no member can tell, for people to see to. */
+  readonly untold: readonly { readonly kind: string; readonly remedy: string }[];
+}
+
 /**
  * Who the members of a cluster are, and how failover is decided. Every method takes a few seconds at most and may ask other machines:
  * never called in a hold. What follows from a view is decided elsewhere (model/choose-member.ts, model/failover-margin.ts).
@@ -59,6 +85,12 @@ export interface Topology {
    * for a copy. Absent: new members are not made of points.
    */
   seed?(request: SeedRequest, signal: AbortSignal): Promise<Seeded>;
+  /**
+   * What the manager does not replicate and the members have not alike, so that one of them would do as primary what the other did not.
+   * Changes nothing. Throws `cluster-unknown` when fewer than two members tell their settings. Absent: the manager replicates everything,
+   * or nobody can ask.
+   */
+  difference?(signal: AbortSignal): Promise<Differences>;
   /** How its mirror is taken apart for a backup. Absent: it has none, or the way to it lacks the words for that. */
   readonly split?: Split;
 }

@@ -3,11 +3,14 @@
  * off. Guard and flow run in this process; everything but the engine and the cluster's manager is real.
  */
 import assert from 'node:assert/strict';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, it } from 'node:test';
 import { backup } from '../../src/flows/backup.ts';
 import { freezeByHand, thawByHand } from '../../src/flows/by-hand.ts';
 import type { Cluster } from '../../src/flows/cluster.ts';
-import type { Workload } from '../../src/flows/environment.ts';
+import type { Environment, Workload } from '../../src/flows/environment.ts';
 import { mirrorStatus, watchMirror } from '../../src/flows/mirror.ts';
 import { restore } from '../../src/flows/restore.ts';
 import { recover } from '../../src/flows/recover.ts';
@@ -263,7 +266,170 @@ describe('a backup of a cluster', () => {
   });
 });
 
+/** A log of one machine with a snapshot and its removal a minute, as ESXi 6 writes it. */
+function vmwareLog(creations: readonly number[], removals: readonly number[]): string {
+  const beganMs = Date.parse('2026-01-01T00:00:00Z');
+  const line = (ms: number, message: string): string =>
+    `${new Date(beganMs + ms).toISOString()}| vcpu-0| I125: ${message}`;
+  const stopped = (ms: number): string => `Checkpoint_Unstun: vm stopped for ${ms * 1000} us`;
+  const minute = 60_000;
+  return [
+    line(0, 'Log for VMware ESX pid=1 version=6.7.0'),
+    ...creations.flatMap((ms, at) => [
+      line(at * minute + 1000, "SnapshotVMX_TakeSnapshot start: 'nightly', deviceState=0, lazy=0"),
+      line(at * minute + 1500, stopped(ms)),
+      line(at * minute + 1600, 'SnapshotVMXTakeSnapshotComplete: Done with snapshot'),
+    ]),
+    ...removals.flatMap((ms, at) => [
+      line((creations.length + at) * minute + 1000, 'SnapshotVMX_Consolidate: Starting online snapshot consolidate'),
+      line((creations.length + at) * minute + 1500, stopped(ms)),
+      line((creations.length + at) * minute + 1600, 'ConsolidateEnd: Snapshot consolidate complete'),
+    ]),
+    '',
+  ].join('\n');
+}
+
+describe('stuns of earlier backups', () => {
+  const many = (ms: number, longest = ms): readonly number[] => [...Array<number>(24).fill(ms), longest];
+
+  async function withLogs(
+    logs: Readonly<Record<string, string>>,
+    paths: readonly string[],
+    stunMs: number | undefined,
+    run: (at: ClusterScene) => Promise<void>,
+  ): Promise<void> {
+    const directory = await mkdtemp(join(tmpdir(), 'sp-stun-'));
+    try {
+      for (const [name, text] of Object.entries(logs)) await writeFile(join(directory, name), text);
+      await using at = await clustered({ stunMs, stunLogs: paths.map((path) => join(directory, path)) });
+      await run(at);
+    } finally {
+      await rm(directory, { recursive: true, force: true });
+    }
+  }
+
+  it('are read before a backup, shown in the plan, and count', async () => {
+    const logs = { 'vmware.log': vmwareLog(many(400, 800), many(300)) };
+    await withLogs(logs, ['vmware*.log'], undefined, async (at) => {
+      const plan = await planBackup(at.workload, at.stage.environment, { method: 'snapshot', level: undefined }, never);
+      const said = plan.findings.find(({ check: name }) => name === 'stun')?.said ?? '';
+      assert.equal(
+        said,
+        '25 stuns of snapshots seen, longest 0.80 s, expected 1.00 s; 25 stuns of their removal seen, longest 0.30 s, expected 0.38 s; margin 3.75 s',
+      );
+      const { evidence } = await backup(at.workload, at.stage.environment, request);
+      assert.equal(evidence.cluster?.margin?.silence.stunMs, 1000);
+      const status = await mirrorStatus(at.workload, at.stage.environment, never);
+      assert.equal(status.stunMs, 1000);
+    });
+  });
+
+  it('refuse a backup that they do not fit, by a snapshot or by its removal, or of which nothing can be said', async () => {
+    const cases: readonly (readonly [string, readonly number[], readonly number[], number | undefined, RegExp])[] = [
+      ['creation', many(3100), many(300), undefined, /stun 3875.*longest 3\.10 s, expected 3\.88 s/s],
+      ['removal', many(300), many(3100), undefined, /when the snapshot is removed: .*stun 3875/s],
+      ['a long tail', many(300, 2000), many(300), undefined, /stun 4000/],
+      ['too few', many(300).slice(0, 19), many(300), undefined, /is not known.*19 stuns of snapshots seen/s],
+      ['no removal', many(300), [], undefined, /when the snapshot is removed: .*not known/s],
+      ['more than the bound', many(300), [3200], 1000, /when the snapshot is removed/],
+    ];
+    for (const [what, creations, removals, bound, said] of cases) {
+      await withLogs({ 'vmware.log': vmwareLog(creations, removals) }, ['vmware.log'], bound, async (at) => {
+        await assert.rejects(backup(at.workload, at.stage.environment, request), codeIs('failover-risk', said), what);
+        assert.deepEqual(await at.stage.left(), [], what);
+      });
+    }
+    // Few of them are enough beside a bound that they keep.
+    await withLogs({ 'vmware.log': vmwareLog([300], []) }, ['vmware.log'], 1000, async (at) => {
+      const { evidence } = await backup(at.workload, at.stage.environment, request);
+      assert.equal(evidence.cluster?.margin?.silence.stunMs, 1000);
+    });
+  });
+
+  it('are not guessed where a log cannot be read', async () => {
+    for (const [path, said] of [
+      ['vmware-9.log', /hold\.stun\.logs: there is no file/],
+      ['other*.log', /hold\.stun\.logs: no file is like/],
+      ['text', /hold\.stun\.logs: .* is no vmware\.log/],
+    ] as const) {
+      await withLogs({ text: 'hello\n' }, [path], 1000, async (at) => {
+        await assert.rejects(backup(at.workload, at.stage.environment, request), codeIs('config-invalid', said));
+        assert.deepEqual(await at.stage.left(), []);
+      });
+    }
+  });
+});
+
 describe('mirror status and watch', () => {
+  it('gives figures at each look, none of before without a view, and says when they cannot be kept', async () => {
+    await using at = await clustered();
+    const stop = new AbortController();
+    const told: (readonly (readonly [string, number])[])[] = [];
+    const events: string[] = [];
+    const { metrics } = await watchMirror(at.workload, at.stage.environment, {
+      everyMs: 50,
+      signal: stop.signal,
+      onEvent: ({ kind, alarm }) => events.push(`${kind} ${alarm.code}`),
+      onMetrics: (figures) => {
+        told.push(figures.map(({ name, value }) => [name.replace('stillpoint_cluster_', ''), value]));
+        if (told.length === 2) at.topology.broken = new StillpointError('cluster-unknown', 'nobody answers', {});
+        if (told.length === 3) at.topology.broken = undefined;
+        if (told.length === 5) stop.abort();
+        return told.length === 4
+          ? Promise.reject(new StillpointError('io', 'the disk is full', { hint: 'free space' }))
+          : Promise.resolve();
+      },
+    });
+    const value = (look: number, name: string) => told[look]?.find(([each]) => each === name)?.[1];
+    assert.deepEqual(
+      [0, 1, 2, 3].map((look) => value(look, 'up')),
+      [0, 1, 0, 1],
+    );
+    assert.equal(value(0, 'view_timestamp_seconds'), 0);
+    assert.equal(value(2, 'member_health'), undefined);
+    assert.equal(value(2, 'view_timestamp_seconds'), value(1, 'view_timestamp_seconds'));
+    assert.ok((value(3, 'view_timestamp_seconds') ?? 0) > (value(1, 'view_timestamp_seconds') ?? Infinity));
+    assert.ok((value(1, 'journal_disk_free_bytes') ?? 0) > 0);
+    assert.deepEqual(events, ['raised view-lost', 'raised metrics-lost', 'cleared view-lost', 'cleared metrics-lost']);
+    assert.equal(metrics.length, told.at(-1)?.length);
+    await assert.rejects(
+      watchMirror(at.workload, at.stage.environment, {
+        everyMs: 50,
+        signal: never,
+        onEvent: () => undefined,
+        onMetrics: () => Promise.reject(new StillpointError('io', 'no such folder', { hint: 'make it' })),
+      }),
+      codeIs('io', /no such folder/),
+    );
+  });
+
+  it('keeps no journals for an arbiter', async () => {
+    await using at = await clustered();
+    at.topology.members.push(member('judge', 'arbiter', { health: 'down', mayTakeOver: false }));
+    const stop = new AbortController();
+    let free = 1_000_000_000;
+    const environment: Environment = {
+      ...at.stage.environment,
+      // Would be full within a day at each look.
+      host: { ...at.stage.environment.host, freeBytes: () => Promise.resolve((free /= 2)) },
+    };
+    const events: AlarmEvent[] = [];
+    let looks = 0;
+    await watchMirror(at.workload, environment, {
+      everyMs: 50,
+      signal: stop.signal,
+      onEvent: (event) => events.push(event),
+      onView: () => {
+        looks += 1;
+        if (looks === 6) at.topology.change('beta', { health: 'down' });
+        if (looks === 12) stop.abort();
+      },
+    });
+    const filling = events.filter(({ alarm }) => alarm.code === 'journal-disk-filling');
+    assert.ok(filling.length > 0);
+    assert.ok(filling.every(({ alarm }) => alarm.said.includes('kept for beta.')));
+  });
+
   it('tells margins, the choice and alarms', async () => {
     await using at = await clustered({ stunMs: 5_000 });
     at.topology.change('alpha', { health: 'trouble' });

@@ -1,4 +1,5 @@
 /** The class methods and routines that the stand-in knows. Everything else is <CLASS DOES NOT EXIST>, <METHOD DOES NOT EXIST>, <NOROUTINE>. */
+import { settingsClasses, settingsQuery, taskQuery } from './settings.ts';
 import { writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { expire, externalFreeze, externalThaw, requiredFile, setHistory } from './freeze.ts';
@@ -14,6 +15,9 @@ import {
   mirrorConfiguration,
   mirrorQuery,
   systemMirror,
+  heldByMirror,
+  mirroredStatus,
+  noteMounted,
 } from './mirror.ts';
 import { dismount, mount } from './databases.ts';
 import type { Faults, Instance, Store } from './state.ts';
@@ -255,10 +259,18 @@ export function versionText(instance: Instance): string {
 function databaseClass(context: Context): Methods {
   const { gtm, store, name } = context;
   return {
-    DismountDatabase: ([directory]) =>
-      status(store.update(name, (instance) => dismount(gtm, instance, plain(text(directory))))),
-    MountDatabase: ([directory, readOnly]) =>
-      status(store.update(name, (instance) => mount(gtm, instance, plain(text(directory)), truth(readOnly)))),
+    DismountDatabase: ([directory]) => {
+      if (heldByMirror(store, name, plain(text(directory))))
+        throw new ScriptError('PROTECT', 'Dismount+6^SYS.Database.1');
+      return status(store.update(name, (instance) => dismount(gtm, instance, plain(text(directory)))));
+    },
+    MountDatabase: ([directory, readOnly]) => {
+      const done = status(
+        store.update(name, (instance) => mount(gtm, instance, plain(text(directory)), truth(readOnly))),
+      );
+      if (done === '1') noteMounted(store, name, plain(text(directory)));
+      return done;
+    },
     '%OpenId': ([directory]) => {
       const found = read(context).databases.find((one) => one.directory === plain(text(directory)));
       if (found === undefined) return '';
@@ -269,6 +281,8 @@ function databaseClass(context: Context): Methods {
           Mounted: yes(found.mounted),
           ReadOnly: yes(found.readOnly),
           GlobalJournalState: found.journaled ? '3' : '2',
+          SFN: String(read(context).databases.findIndex(({ name: each }) => each === found.name)),
+          MirrorActivationRequired: yes(mirroredStatus(store, name, found.directory) === 'Needs Activation'),
         },
         {},
       );
@@ -288,13 +302,23 @@ function resultSet(context: Context): Methods {
       const [className = '', name = ''] = text(query).split(':');
       let found: ReturnType<typeof queryRows> = { columns: [], rows: [] };
       let at = 0;
+      let prepared: Argument;
       const named = (column: string): string => found.rows[at]?.[found.columns.indexOf(column)] ?? '';
       return new ObjectValue(
         '%ResultSet',
         {},
         {
+          Prepare: ([sql]) => {
+            prepared = sql;
+            return '1';
+          },
           Execute: (words) => {
-            found = queryRows(context, className, name, words);
+            found =
+              className === '%DynamicQuery'
+                ? taskQuery(context.store, context.name, prepared)
+                : queryRows(context, className, name, words);
+            const { unreadable = [] } = context.store.faults(context.name);
+            if (className === 'SYS.Mirror' && unreadable.includes(className)) return new StatusValue('Access denied');
             at = 0;
             return '1';
           },
@@ -316,7 +340,8 @@ function queryRows(
   query: string,
   words: readonly Argument[],
 ): { readonly columns: readonly string[]; readonly rows: readonly (readonly string[])[] } {
-  const found = className === 'SYS.Mirror' ? mirrorQuery(store, name, query, words) : undefined;
+  const found =
+    className === 'SYS.Mirror' ? mirrorQuery(store, name, query, words) : settingsQuery(store, name, className, query);
   if (found === undefined) throw new ScriptError('CLASS DOES NOT EXIST', `${className}:${query}`);
   return found;
 }
@@ -333,6 +358,7 @@ export function classesOf(context: Context): Readonly<Record<string, Methods>> {
     '%SYSTEM.Mirror': systemMirror(store, name),
     '%MessageDictionary': messageDictionary(),
     ...mirrorConfiguration(store, name),
+    ...settingsClasses(store, name),
     '%ResultSet': resultSet(context),
     '%Dictionary.CompiledMethod': { '%OpenId': ([id]) => compiledMethod(read(context), text(id)) },
     'Journal.Restore': { '%New': () => journalRestore(gtm, store, name, context.write) },

@@ -8,8 +8,10 @@ import {
   type MirrorSet,
 } from './mirror-set.ts';
 import { pause, type Instance, type Mirror, type Store } from './state.ts';
+import { plain, slash } from './texts.ts';
 import type { Methods } from './classes.ts';
 import {
+  list,
   ListValue,
   number,
   ScriptError,
@@ -169,8 +171,86 @@ function setClass(store: Store, name: string, mirror: string): Methods {
     },
     JournalFilesLatency: () => latency((me) => me.transferSeconds, '-1'),
     DatabasesLatency: () => latency((me) => me.applySeconds, '-1,not connected'),
+    StopMirror: () => {
+      if (now().me.state === 'PRIMARY') return new StatusValue('Operation is not allowed on the primary');
+      updateMirror(store, mirror, ({ members }) => {
+        for (const member of members) if (member.instance === name) member.state = 'STOPPED';
+      });
+      return '1';
+    },
+    StartMirror: () => {
+      updateMirror(store, mirror, ({ members }) => {
+        for (const member of members)
+          if (member.instance === name && member.state === 'STOPPED')
+            member.state = member.type === 'Failover' ? 'BACKUP' : 'CONNECTED';
+      });
+      return '1';
+    },
+    ActivateMirroredDatabase: ([directory]) =>
+      changeStatus(store, name, plain(text(directory)), 'Needs Activation', 'Needs Catchup'),
+    CatchupDB: ([numbers]) => {
+      if (now().me.state !== 'BACKUP' && now().me.state !== 'CONNECTED')
+        return new StatusValue('Mirror is not connected');
+      const { databases } = store.read(name);
+      for (const each of list(numbers)) {
+        const found = databases[number(each)];
+        if (found === undefined) return new StatusValue(`No database ${text(each)}`);
+        const done = changeStatus(store, name, found.directory, 'Needs Catchup', undefined);
+        if (done !== '1') return done;
+      }
+      return '1';
+    },
     AsyncDejournalStatus: () => (now().me.type === 'Failover' ? '' : now().me.dejournal),
   };
+}
+
+/** Where a mirrored database lies: a database of the instance with that name, or nowhere. */
+function directoryOf({ databases }: Instance, name: string): string {
+  const found = databases.find((one) => one.name === name);
+  return found === undefined ? `/isc/${name}/` : slash(found.directory);
+}
+
+function mirroredAt(store: Store, instance: string, directory: string): MirrorMember['databases'][number] | undefined {
+  const known = store.read(instance).databases.find((one) => one.directory === directory)?.name;
+  return membershipOf(store, instance)?.me.databases.find(({ name }) => name === known);
+}
+
+export function mirroredStatus(store: Store, instance: string, directory: string): string | undefined {
+  return mirroredAt(store, instance, directory)?.status;
+}
+
+/** The mirror holds the copies of a backup member as long as it runs there. */
+export function heldByMirror(store: Store, instance: string, directory: string): boolean {
+  const state = membershipOf(store, instance)?.me.state;
+  return mirroredAt(store, instance, directory) !== undefined && (state === 'BACKUP' || state === 'CONNECTED');
+}
+
+function changeStatus(
+  store: Store,
+  instance: string,
+  directory: string,
+  from: string | undefined,
+  to: string | undefined,
+): Value {
+  const found = membershipOf(store, instance);
+  const named = mirroredAt(store, instance, directory)?.name;
+  if (found === undefined || named === undefined) return new StatusValue(`${directory} is not mirrored`);
+  return updateMirror(store, found.set.name, ({ members }) => {
+    const database = members
+      .find((member) => member.instance === instance)
+      ?.databases.find(({ name }) => name === named);
+    if (database === undefined || database.status !== from)
+      return new StatusValue(`${directory} is ${database?.status ?? 'active'}, and not ${from ?? 'active'}`);
+    database.status = to;
+    return '1';
+  });
+}
+
+/** A copy that was put into the place of a mirrored database has to be activated. */
+export function noteMounted(store: Store, instance: string, directory: string): void {
+  const found = mirroredAt(store, instance, directory);
+  if (found !== undefined && membershipOf(store, instance)?.me.state === 'STOPPED')
+    changeStatus(store, instance, directory, found.status, 'Needs Activation');
 }
 
 function otherFailover(set: MirrorSet, me: MirrorMember): MirrorMember | undefined {
@@ -235,7 +315,7 @@ export function mirrorQuery(store: Store, name: string, query: string, words: re
     const of = found === undefined || ![found.set.name, '*', ''].includes(text(words[1])) ? undefined : found.me;
     const rows = (of?.databases ?? []).map((one) => [
       one.name,
-      `/isc/${one.name}/`,
+      directoryOf(instance, one.name),
       found?.set.name ?? '',
       databaseStatus(of as MirrorMember, one),
     ]);

@@ -302,7 +302,13 @@ export class Script {
             .map((one) => text(one))
             .join(',')})`
         : name;
-    return { set: (value) => void this.#variables.set(key, value), kill: () => void this.#variables.delete(key) };
+    return { set: (value) => void this.#variables.set(key, value), kill: () => this.#forget(key) };
+  }
+
+  /** With its subscripts. */
+  #forget(key: string): void {
+    for (const known of this.#variables.keys())
+      if (known === key || known.startsWith(`${key}(`)) this.#variables.delete(known);
   }
 
   /** `^name(subscripts)` in M's own words; a database in front stays as typed (`^|"^^/dir/"|name`). */

@@ -11,6 +11,7 @@ import {
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tryLock, type ProcessLock } from '../../../src/platform/process-lock.ts';
+import type { Settings } from './settings.ts';
 
 /** Everything that the stand-in knows of one instance; what its commands share. Lies outside the instance's own directories. */
 export interface Instance {
@@ -45,6 +46,8 @@ export interface Instance {
   history: HistoryEntry[];
   backup: BackupBitmaps;
   mirror: Mirror | undefined;
+  /** Those of a new instance when absent. */
+  settings?: Settings;
   /** Calls that a test may want to count, in order. */
   calls: { readonly atMs: number; readonly what: string; readonly exit: number }[];
 }
@@ -158,6 +161,8 @@ export interface Faults {
   /** It hangs until the key is gone, and goes on then whether or not somebody waits. */
   readonly setNoFailover?: 'fails' | 'hangs before' | 'hangs after';
   readonly clearNoFailover?: 'fails';
+  /** Classes whose Get, or whose queries where they have no Get, say that they may not. */
+  readonly unreadable?: readonly string[];
   /** A session says this instead of anything, and exits 0. */
   readonly sessionSays?: string;
   /** A session's output ends in front of this text, and the session with it. */

@@ -81,6 +81,11 @@ export function createInstance(place: MemberPlace, name: string): Argv {
   return replicate(place, '-instance_create', '-noreplace', `-name=${name}`);
 }
 
+/** Header of a journal file: whether it is the first one of its chain, and with which update it begins. Reads the file only. */
+export function showJournal({ distribution }: MemberPlace, file: string): Argv {
+  return [join(distribution, 'mupip'), 'journal', '-show=header', '-noverify', '-forward', file];
+}
+
 const bufferBytes = 64 * 1024 * 1024;
 
 /** Makes the pool, in which users may not update. Nobody is sent anything. */
@@ -103,11 +108,50 @@ export function startReceiver(place: MemberPlace, port: number, log: string, his
   );
 }
 
-export function shutdown(place: MemberPlace, server: '-receiver' | '-source'): Argv {
-  return replicate(place, server, '-shutdown', '-timeout=0');
-}
-
 /** What the primary is told, by whoever decides that it sends to the new one too. */
 export function startActive(place: MemberPlace, secondary: string, address: string, log: string): Argv {
   return replicate(place, '-source', '-start', `-instsecondary=${secondary}`, `-secondary=${address}`, `-log=${log}`);
+}
+
+const quoted = (text: string): string => `'${text.replaceAll("'", String.raw`'\''`)}'`;
+
+/** One line for a shell, with the environment that the command needs. */
+export function shellLine(place: MemberPlace, argv: Argv): string {
+  const variables = Object.entries(environmentOf(place)).map(([name, value]) => `${name}=${quoted(value)}`);
+  return ['env', ...variables, ...argv.map(plainly)].join(' ');
+}
+
+const plainly = (word: string): string => (/^[A-Za-z0-9_./:=,@-]+$/.test(word) ? word : quoted(word));
+
+/** The first start of a replica. What does not come up is ended again, so that it can be called once more. */
+export function startScript(place: MemberPlace, primary: string, to: FirstStart): string {
+  const line = (argv: Argv): string => argv.map(plainly).join(' ');
+  const mupip = join(place.distribution, 'mupip');
+  return [
+    '#!/bin/sh',
+    `# First start of ${to.name} as a replica of ${primary}. Later ones are the usual ones, without -updateresync and -initialize.`,
+    ...Object.entries(environmentOf(place)).map(([name, value]) => `export ${name}=${quoted(value)}`),
+    `${line(startPassive(place, primary, to.passiveLog))} || exit 1`,
+    line(startReceiver(place, to.port, to.receiverLog, to.history)),
+    'for try in 1 2 3 4 5; do',
+    `  if ${line([mupip, 'replicate', '-receiver', '-checkhealth'])} 2>&1 | grep -q 'Update process is alive'; then`,
+    `    echo ${quoted(`${to.name} listens on port ${to.port}`)}`,
+    '    exit 0',
+    '  fi',
+    '  sleep 1',
+    'done',
+    line([mupip, 'replicate', '-receiver', '-shutdown', '-timeout=0']),
+    line([mupip, 'replicate', '-source', '-shutdown', '-timeout=0']),
+    `echo ${quoted(`${to.name} did not start: see ${to.receiverLog}`)} >&2`,
+    'exit 1',
+    '',
+  ].join('\n');
+}
+
+export interface FirstStart {
+  readonly name: string;
+  readonly port: number;
+  readonly passiveLog: string;
+  readonly receiverLog: string;
+  readonly history: string;
 }

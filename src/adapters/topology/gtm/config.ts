@@ -8,6 +8,8 @@ export interface MemberPlace {
   readonly globalDirectory: string;
   readonly replicationInstance: string;
   readonly environment: Readonly<Record<string, string>>;
+  /** Where its receiver server listens, as the primary reaches it. Needed to make it of a point. */
+  readonly receiver?: { readonly host: string; readonly port: number } | undefined;
   /** The one kind with its settings. */
   readonly reach?: Readonly<Record<string, unknown>> | undefined;
 }
@@ -36,6 +38,16 @@ export function configWith(reaches: readonly { readonly kind: string; readonly c
         .record(z.string().regex(/^[A-Za-z_][A-Za-z0-9_]*$/, { error: 'is not the name of a variable' }), z.string())
         .default({})
         .describe('Environment variables that the global directory or the engine uses. Nothing is inherited.'),
+      receiver: z
+        .strictObject({
+          host: z
+            .string()
+            .regex(/^[A-Za-z0-9][A-Za-z0-9.:_-]*$/, { error: 'must be the name or address of a machine' })
+            .describe('Name or address of its machine, as the primary reaches it.'),
+          port: z.int().min(1).max(65_535).describe('TCP port of its receiver server.'),
+        })
+        .optional()
+        .describe('Where its receiver server listens. Only `mirror seed` needs it.'),
       reach: reach.optional().describe('Where this instance runs, if not on this machine: exactly one kind.'),
     })
     .describe('Where one instance is and how its programs are called.');

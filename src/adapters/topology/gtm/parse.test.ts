@@ -6,6 +6,8 @@ import {
   isDenied,
   parseAcknowledged,
   parseInstance,
+  parseJournalFiles,
+  parseJournalHeader,
   parseOwners,
   parsePool,
   parseProcesses,
@@ -226,4 +228,20 @@ it('says what a program complained of', () => {
   assert.equal(complaintOf('one\ntwo\nthree\n\n'), 'two; three');
   assert.equal(complaintOf('%GTM-I-TEXT, only that'), '%GTM-I-TEXT, only that');
   assert.equal(complaintOf(' \n'), 'it said nothing');
+});
+
+describe('journal files', () => {
+  it('are named by the dump of all regions', () => {
+    assert.deepEqual(parseJournalFiles(transcript('dse-all-free')), ['/srv/gtm/g.mjl', '/srv/gtm/h.mjl']);
+    assert.deepEqual(parseJournalFiles('Journal State  DISABLED'), []);
+  });
+
+  it('tell with which update they begin, and what came before', () => {
+    const text = transcript('journal-header');
+    assert.deepEqual(parseJournalHeader(text), { previous: '/srv/gtm/a/a.mjl_2026325195649_0', start: 51n });
+    const first = text.replace(/(Prev journal file name) .*/, '$1 ');
+    assert.deepEqual(parseJournalHeader(first), { previous: undefined, start: 51n });
+    assert.equal(parseJournalHeader(text.replace(/ Start Region.*\n/, '')), undefined);
+    assert.equal(parseJournalHeader('%GTM-E-FILENOTFND, File not found'), undefined);
+  });
 });

@@ -163,6 +163,27 @@ export function parseRegions(text: string): readonly RegionReplication[] | undef
   return found.length === 0 || /%[A-Z]+-[EF]-/.test(text) ? undefined : found;
 }
 
+/** Journal file of each region, by `dse all -dump`. */
+export function parseJournalFiles(text: string): readonly string[] {
+  return [...text.matchAll(/^ *Journal File: (\S.*?) *$/gm)].map(([, file = '']) => file);
+}
+
+export interface JournalHeader {
+  /** Undefined: the chain begins with it. */
+  readonly previous: string | undefined;
+  /** Number of the first update that it can hold. */
+  readonly start: bigint;
+}
+
+/** `mupip journal -show=header`. Undefined: not such an output. */
+export function parseJournalHeader(text: string): JournalHeader | undefined {
+  const previous = /^ *Prev journal file name(?: (.*?))? *$/m.exec(text);
+  const start = /^ *Start Region Sequence Number +(\d+) /m.exec(text)?.[1];
+  return previous === null || start === undefined
+    ? undefined
+    : { previous: previous[1]?.trim() || undefined, start: BigInt(start) };
+}
+
 export interface Processes {
   /** State by pid, of processes that are mupip: `S`, `T` (stopped)... */
   readonly mupip: ReadonlyMap<number, string>;

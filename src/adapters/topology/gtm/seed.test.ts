@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, it, type TestContext } from 'node:test';
@@ -11,11 +11,12 @@ import { type GtmInstance, type GtmPair, openGtmPair } from '../../../../test/do
 import { whyNoGtm } from '../../../../test/doubles/gtm.ts';
 import { testPlatform } from '../../../../test/doubles/postgres-subject.ts';
 import { memberOf } from '../../../model/cluster.ts';
-import type { Exec } from '../../../platform/exec.ts';
+import { systemExec, type Exec } from '../../../platform/exec.ts';
 import { processesMarked } from '../../../platform/process.ts';
 import type { Gtm } from '../../application/gtm/engine.ts';
 import type { MemberPlace } from './config.ts';
-import { seedReplica, type SeedRequest } from './seed.ts';
+import { startActive } from './commands.ts';
+import { makeReplica, type ReplicaRequest } from './seed.ts';
 import { gtmReplication } from './topology.ts';
 
 const limits = { limitMs: 60_000 };
@@ -32,7 +33,7 @@ async function restored(
   t: TestContext,
   from: GtmInstance,
   how: readonly string[] = [],
-): Promise<{ readonly c: Gtm; readonly request: SeedRequest }> {
+): Promise<{ readonly c: Gtm; readonly request: ReplicaRequest }> {
   const directory = await mkdtemp(join(tmpdir(), 'sp-gtm-seed-'));
   const ends: (() => Promise<unknown>)[] = [];
   t.after(async () => {
@@ -63,7 +64,8 @@ async function restored(
     ends.push(() => c.mupip(args, limits));
   const request = {
     ...{ name: 'C', place: placeOf(c), restored: at(from.gtm.place.replicationInstance ?? '') },
-    ...{ primary: { name: 'A', place: placeOf(from.gtm) }, listenPort: await freePort(), directory },
+    ...{ primary: { name: 'A', place: placeOf(from.gtm) }, listenPort: await freePort() },
+    directory: join(directory, 'replica'),
   };
   return { c, request };
 }
@@ -77,6 +79,10 @@ async function connected(t: TestContext, regions: 1 | 2 = 2): Promise<GtmPair> {
   await pair.a.update(5, 'b');
   await pair.caughtUp(pair.a, pair.b);
   return pair;
+}
+
+async function start(script: string): Promise<void> {
+  await systemExec.check({ argv: ['sh', script], timeoutMs: 60_000 });
 }
 
 async function contentOf(gtm: Gtm, file: string): Promise<string> {
@@ -98,9 +104,11 @@ describe('a replica from a restored copy', { skip: whyNoGtm() ?? false, timeout:
       const load = await pair.a.load(1, 10);
       const made = await restored(t, pair[side], freeze);
       const request = { ...made.request, primary: { name: 'A', place: placeOf(pair.a.gtm) } };
-      const seeded = await seedReplica(request, host, never);
+      const seeded = await makeReplica(request, host, never);
       assert.ok(seeded.next > 1n);
-      const [, ...args] = seeded.command.map((each) => each.replace('ADDRESS', '127.0.0.1'));
+      await start(seeded.script);
+      const log = join(request.directory, 'source.log');
+      const [, ...args] = startActive(placeOf(pair.a.gtm), 'C', `127.0.0.1:${request.listenPort}`, log);
       assert.ok((await pair.a.gtm.mupip(args, limits)).exitedWell);
 
       const { config, create } = gtmReplication();
@@ -125,7 +133,7 @@ describe('a replica from a restored copy', { skip: whyNoGtm() ?? false, timeout:
       }
       const mine = await contentOf(made.c, join(request.directory, 'mine'));
       assert.ok(mine === (await contentOf(pair.a.gtm, join(request.directory, 'theirs'))), 'both ends are equal');
-      await assert.rejects(seedReplica(request, host, never), { code: 'target-not-empty' });
+      await assert.rejects(makeReplica(request, host, never), { code: 'target-not-empty' });
 
       await pair.a.stopSource();
       await made.c.mupip(['replicate', '-receiver', '-shutdown', '-timeout=0'], limits);
@@ -148,16 +156,16 @@ describe('a replica from a restored copy', { skip: whyNoGtm() ?? false, timeout:
     const { c, request } = await restored(t, pair.a);
     const { place } = request;
     await pair.a.crash();
-    await assert.rejects(seedReplica(request, host, never), { code: 'role-unsuitable', message: /not a root primary/ });
+    await assert.rejects(makeReplica(request, host, never), { code: 'role-unsuitable', message: /not a root primary/ });
     await pair.b.startSource();
     const b = { ...request, primary: { name: 'B', place: placeOf(pair.b.gtm) } };
-    await assert.rejects(seedReplica(b, host, never), {
+    await assert.rejects(makeReplica(b, host, never), {
       code: 'role-unsuitable',
       message: /has updates up to 58, and the primary up to 55/,
     });
     // The primary has as many by now, but others.
     await pair.b.update(10);
-    await assert.rejects(seedReplica(b, host, never), {
+    await assert.rejects(makeReplica(b, host, never), {
       code: 'role-unsuitable',
       message: /its updates from 56 on are not the primary's/,
     });
@@ -172,29 +180,56 @@ describe('a replica from a restored copy', { skip: whyNoGtm() ?? false, timeout:
     const controller = new AbortController();
     const run: Exec['run'] = async (command) => {
       const result = await host.exec.run(command);
-      if (command.argv.includes('-passive')) controller.abort(new Error('cancelled'));
+      if (command.argv.includes('-instance_create')) controller.abort(new Error('cancelled'));
       return result;
     };
     const cancelling = { ...host, exec: { ...host.exec, run } };
-    await assert.rejects(seedReplica(request, cancelling, controller.signal), /cancelled/);
+    await assert.rejects(makeReplica(request, cancelling, controller.signal), /cancelled/);
     assert.equal(existsSync(request.place.replicationInstance), false);
+    assert.equal(existsSync(request.directory), false);
     const regions = await c.dse(['all', '-dump'], limits);
     assert.equal(regions.text.match(/Replication State +OFF/g)?.length, 2);
     assert.deepEqual(processesMarked('gtm_repl_instance', request.place.replicationInstance), []);
   });
 
-  it('undoes what was begun when it cannot listen', async (t) => {
+  it('is started by a script that ends what it began when the receiver does not stay, and can be called again', async (t) => {
     const pair = await connected(t);
     const { c, request } = await restored(t, pair.a);
-    const taken = { ...request, directory: join(request.directory, 'scratch'), place: { ...request.place } };
-    // A log that cannot be made ends the receiver server before it is one.
-    await mkdir(join(taken.directory, 'receiver-C.log'));
-    await assert.rejects(seedReplica(taken, host, never), { code: 'command-failed' });
-    assert.equal(existsSync(request.place.replicationInstance), false);
-    assert.equal(existsSync(join(taken.directory, 'C.history')), false);
-    // The second attempt finds everything as the first one did.
-    const { next } = await seedReplica(request, host, never);
+    const { next, script } = await makeReplica(request, host, never);
     assert.equal(next, 56n);
+    // A log that cannot be made ends the receiver server before it is one.
+    const log = join(request.directory, 'receiver.log');
+    await mkdir(log);
+    await assert.rejects(start(script), /did not start/);
+    assert.deepEqual(processesMarked('gtm_repl_instance', request.place.replicationInstance), []);
+    await rename(log, `${log}-away`);
+    await start(script);
     assert.match((await c.mupip(['replicate', '-receiver', '-checkhealth'], limits)).text, /Update process is alive/);
+  });
+
+  it('is not begun where the primary lacks journals of what it would ask for', async (t) => {
+    const pair = await connected(t);
+    const { c, request } = await restored(t, pair.a);
+    const switched = async (): Promise<string> => {
+      await pair.a.update(5);
+      const { text } = await pair.a.gtm.mupip(['set', '-region', 'DEFAULT', '-journal=on,before'], limits);
+      const file = /renamed to (\S+)/.exec(text)?.[1];
+      assert.ok(file, text);
+      return file;
+    };
+    const first = await switched();
+    const second = await switched();
+    await pair.a.update(5);
+    for (const file of [first, second]) {
+      await rename(file, `${file}.away`);
+      await assert.rejects(makeReplica(request, host, never), {
+        code: 'journal-gap',
+        message: new RegExp(`A lacks journals from update 56 on: ${file}`),
+      });
+      await rename(`${file}.away`, file);
+    }
+    assert.equal(existsSync(request.directory), false);
+    assert.equal((await makeReplica(request, host, never)).next, 56n);
+    assert.match((await c.mupip(['rundown', '-region', '*'], limits)).text, /MUFILRNDWNSUC/);
   });
 });

@@ -1,5 +1,6 @@
+import { chmod, chown, lstat, mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { StillpointError, type ErrorCode } from '../../../model/errors.ts';
+import { messageOf, StillpointError, type ErrorCode } from '../../../model/errors.ts';
 import type { Host } from '../../../ports/host.ts';
 import { Asker } from './ask.ts';
 import {
@@ -11,18 +12,16 @@ import {
   replicationOn,
   showInstance,
   showRegions,
-  shutdown,
-  startActive,
-  startPassive,
-  startReceiver,
+  startScript,
   type Argv,
 } from './commands.ts';
 import type { MemberPlace } from './config.ts';
 import { partsAt } from './history.ts';
+import { proveJournals } from './journals.ts';
 import { complaintOf, type InstanceFile, parseInstance, parseRegions, type RegionReplication } from './parse.ts';
 import { NoAnswer, Programs } from './programs.ts';
 
-export interface SeedRequest {
+export interface ReplicaRequest {
   /** Of the new instance: 1 to 15 characters, unlike all others. */
   readonly name: string;
   /** Its global directory names the restored files. Its instance file is made here. */
@@ -31,44 +30,41 @@ export interface SeedRequest {
   readonly restored: string;
   readonly primary: { readonly name: string; readonly place: MemberPlace };
   readonly listenPort: number;
-  /** For logs of the servers and, until the first connection, a copy of the primary's instance file. Open to the owners of both. */
+  /** Is made here, for logs of the servers, the script that starts them and a copy of the primary's instance file. */
   readonly directory: string;
 }
 
-export interface Seeded {
+export interface Replica {
   /** First update that it will ask for. */
   readonly next: bigint;
-  /** What is left to do at the primary. `ADDRESS` stands for how it reaches the new instance. */
-  readonly command: Argv;
-  /** Needed until the first connection; may be removed when a view shows the new instance healthy. */
-  readonly history: string;
+  /** Starts its servers, once. */
+  readonly script: string;
 }
 
 const startMs = 60_000;
 
 /**
  * Makes a replica of databases that were restored from a backup and adopted (no freeze, replication or journal of the original in their
- * headers), on the machine of the primary. The primary is read, and its instance file is copied; it is not told to send.
+ * headers), on the machine of the primary. The primary is read, and its instance file is copied; it is not told to send, and no server
+ * is started: whoever dies meanwhile leaves files only. The script is the last one, so that half a replica has none.
  * Nothing is begun when the copy has updates that the primary does not know: the engine itself would take the primary's history for the
- * copy's, and the two would differ for ever. Throws `role-unsuitable`, `target-not-empty`, `database-file`, `database-unreachable`,
- * `command-failed`; whatever was started is ended again then, and `undo-failed` says that it was not.
+ * copy's, and the two would differ for ever. Throws `role-unsuitable`, `journal-gap`, `target-not-empty`, `database-file`,
+ * `database-unreachable`, `command-failed`; what was made is gone then, and `undo-failed` says that it is not.
  */
-export async function seedReplica(request: SeedRequest, host: Host, signal: AbortSignal): Promise<Seeded> {
+export async function makeReplica(request: ReplicaRequest, host: Host, signal: AbortSignal): Promise<Replica> {
   try {
     const primary = await Programs.of(request.primary.place, host, signal);
     // Its own instance file is not there yet.
     const programs = await Programs.of(request.place, host, signal, request.restored);
     const next = await fitting(request, programs, primary);
-    const history = join(request.directory, `${request.name}.history`);
+    await proveJournals(request.primary.name, primary, next);
     try {
-      await begin(request, programs, primary, history);
+      await makeDirectory(request);
+      return { next, script: await begin(request, programs, primary, signal) };
     } catch (cause) {
-      await undo(request, host, history);
+      await undo(request, host);
       throw cause;
     }
-    const log = join(request.directory, `source-${request.name}.log`);
-    const command = startActive(request.primary.place, request.name, `ADDRESS:${request.listenPort}`, log);
-    return { next, command, history };
   } catch (cause) {
     signal.throwIfAborted();
     if (cause instanceof NoAnswer) throw failed('database-unreachable', cause.message);
@@ -77,9 +73,9 @@ export async function seedReplica(request: SeedRequest, host: Host, signal: Abor
 }
 
 /** Number of the first update that the copy lacks. Throws when it cannot follow the primary. Changes nothing. */
-async function fitting(request: SeedRequest, programs: Programs, primary: Programs): Promise<bigint> {
-  const { place, name } = request;
-  for (const file of [place.replicationInstance, join(request.directory, `${name}.history`)]) {
+async function fitting(request: ReplicaRequest, programs: Programs, primary: Programs): Promise<bigint> {
+  const { place, directory } = request;
+  for (const file of [place.replicationInstance, directory]) {
     if ((await programs.run(exists(file))).exitedWell) throw failed('target-not-empty', `${file} exists already`);
   }
   const regions = await regionsOf(programs);
@@ -107,7 +103,26 @@ function whyNot(ours: InstanceFile, theirs: InstanceFile, next: bigint, posted: 
   return from === undefined ? undefined : `its updates from ${from} on are not the primary's`;
 }
 
-async function begin(request: SeedRequest, programs: Programs, primary: Programs, history: string): Promise<void> {
+/** Of the primary's owner, whose programs write the copy of its instance file there; its own owner is the same, for the files are copies. */
+async function makeDirectory({ directory, primary }: ReplicaRequest): Promise<void> {
+  try {
+    const { uid, gid } = await lstat(primary.place.replicationInstance);
+    await mkdir(directory, { mode: 0o755 });
+    if (process.getuid?.() === 0) await chown(directory, uid, gid);
+  } catch (cause) {
+    throw new StillpointError('io', `${directory} cannot be made: ${messageOf(cause)}`, {
+      hint: 'run as root or as the owner of the database',
+      cause,
+    });
+  }
+}
+
+async function begin(
+  request: ReplicaRequest,
+  programs: Programs,
+  primary: Programs,
+  signal: AbortSignal,
+): Promise<string> {
   const { name, place, directory } = request;
   const run = async (who: Programs, argv: Argv): Promise<void> => {
     const { text, exitedWell } = await who.run(argv, startMs);
@@ -117,21 +132,17 @@ async function begin(request: SeedRequest, programs: Programs, primary: Programs
   await run(programs, replicationOn(place));
   if ((await regionsOf(programs)).some(({ replication }) => replication !== 'ON'))
     throw failed('command-failed', 'replication of the restored regions could not be turned on');
+  const history = join(directory, `${name}.history`);
   await run(primary, copyInstance(request.primary.place, history));
   await run(programs, createInstance(place, name));
-  await run(programs, startPassive(place, request.primary.name, join(directory, `passive-${name}.log`)));
-  await run(programs, startReceiver(place, request.listenPort, join(directory, `receiver-${name}.log`), history));
-  const asker = new Asker(name, programs);
-  const live = await asker.live();
-  const { mupip } = await asker.processes(live);
-  if (typeof live === 'string' || !live.pool.updatesDisabled)
-    throw failed('command-failed', `${name} has no pool in which users may not update`);
-  const { receiver, update } = live.receiver ?? { receiver: 0, update: 0 };
-  if (!mupip.has(receiver) || !mupip.has(update))
-    throw failed(
-      'command-failed',
-      `the receiver server of ${name} did not stay: see ${directory}/receiver-${name}.log`,
-    );
+  const script = join(directory, 'start.sh');
+  const logs = { passiveLog: join(directory, 'passive.log'), receiverLog: join(directory, 'receiver.log') };
+  const text = startScript(place, request.primary.name, { name, port: request.listenPort, history, ...logs });
+  signal.throwIfAborted();
+  await writeFile(`${script}.new`, text, { mode: 0o755 });
+  await chmod(`${script}.new`, 0o755);
+  await rename(`${script}.new`, script);
+  return script;
 }
 
 async function regionsOf(programs: Programs): Promise<readonly RegionReplication[]> {
@@ -142,24 +153,18 @@ async function regionsOf(programs: Programs): Promise<readonly RegionReplication
   return regions;
 }
 
-/** Takes no cancellation. The instance file is ours: there was none before. */
-async function undo({ name, place }: SeedRequest, host: Host, history: string): Promise<void> {
-  const unproved = (why: string): StillpointError =>
-    new StillpointError('undo-failed', `what was begun for ${name} could not be undone: ${why}`, {
-      hint: 'in its environment: `mupip replicate -receiver -shutdown`, `-source -shutdown`, then remove its instance file',
-    });
+/** Takes no cancellation. The files are ours: there were none before. */
+async function undo({ name, place, directory }: ReplicaRequest, host: Host): Promise<void> {
   try {
-    const programs = await Programs.of(place, host, new AbortController().signal);
-    if ((await programs.run(exists(place.replicationInstance))).exitedWell) {
-      for (const server of ['-receiver', '-source'] as const) await programs.run(shutdown(place, server), startMs);
-      const look = await new Asker(name, programs).pool();
-      if (look !== 'closed') throw unproved('its memory is still there');
-      await programs.run(removeFile(place.replicationInstance));
-    }
+    const programs = await Programs.of(place, host, new AbortController().signal, place.globalDirectory);
+    await programs.run(removeFile(place.replicationInstance));
     await programs.run(replicationOff(place), startMs);
-    await programs.run(removeFile(history));
+    await rm(directory, { recursive: true, force: true });
   } catch (cause) {
-    throw cause instanceof NoAnswer ? unproved(cause.message) : cause;
+    throw new StillpointError('undo-failed', `what was begun for ${name} could not be undone: ${messageOf(cause)}`, {
+      hint: `remove ${place.replicationInstance} and ${directory}`,
+      cause,
+    });
   }
 }
 
@@ -170,6 +175,6 @@ const hints: Partial<Readonly<Record<ErrorCode, string>>> = {
 
 function failed(code: ErrorCode, said: string): StillpointError {
   return new StillpointError(code, said, {
-    hint: hints[code] ?? 'see the logs of the servers, and try the same by hand',
+    hint: hints[code] ?? 'try the same by hand, and see what the engine says',
   });
 }

@@ -1,10 +1,11 @@
 import type { ClusterView } from '../../../model/cluster.ts';
 import type { Host } from '../../../ports/host.ts';
 import type { Platform, ReachModule, TopologyModule } from '../../../ports/module.ts';
-import type { Topology } from '../../../ports/topology.ts';
+import type { Seeded, SeedRequest, Topology } from '../../../ports/topology.ts';
 import { Asker, type Facts, type Refused } from './ask.ts';
 import { configWith, type Config, type MemberPlace } from './config.ts';
 import { type Measured, measure } from './lag.ts';
+import { memberFromPoint } from './member-from-point.ts';
 import { NoAnswer, Programs } from './programs.ts';
 import { isReplica, isRootPrimary } from './servers.ts';
 import { manager, viewOf } from './view.ts';
@@ -48,6 +49,12 @@ class GtmReplication implements Topology {
     return viewOf(seen, measured);
   }
 
+  async seed(request: SeedRequest, signal: AbortSignal): Promise<Seeded> {
+    const { members } = await this.view(signal);
+    const primary = members.find(({ role }) => role === 'primary')?.name;
+    return await memberFromPoint(request, this.#members, primary, this.#platform.host, signal);
+  }
+
   async #measure(askers: readonly Asker[], seen: readonly (Facts | Refused)[]): Promise<ReadonlyMap<string, Measured>> {
     const [primary, ...others] = seen.filter(isRootPrimary);
     if (primary === undefined || others.length > 0) return new Map();
@@ -79,6 +86,8 @@ export function gtmReplication(reaches: readonly ReachModule<unknown>[] = []) {
   return {
     manager,
     config: configWith(reaches),
+    strangers: ({ members }, names) =>
+      names.filter((name) => !Object.hasOwn(members, name)).map((name) => ({ name, known: Object.keys(members) })),
     create: (settings: Config, platform: Platform): Topology =>
       new GtmReplication(settings, platform, ({ reach = {} }) => {
         const chosen = reaches.find(({ kind }) => reach[kind] !== undefined);

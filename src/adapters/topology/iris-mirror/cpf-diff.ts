@@ -110,13 +110,27 @@ function compared(area: Area, one: Side, other: Side): readonly MirrorDifference
     if (here === there) return [];
     const common = { area, item, remedy: areas[area] };
     if (here !== undefined && there !== undefined) {
-      const said = `${area}: ${item} is ${quote(here)} on ${one.name} and ${quote(there)} on ${other.name}`;
+      const [ours, theirs] = isSecret(item) ? ['one thing', 'another'] : unlike(here, there).map(quote);
+      const said = `${area}: ${item} is ${ours} on ${one.name} and ${theirs} on ${other.name}`;
       return [{ ...common, kind: 'different', said }];
     }
     const [has, lacks] = here === undefined ? [other.name, one.name] : [one.name, other.name];
     const said = `${area}: ${item} is on ${has} and not on ${lacks}`;
     return [{ ...common, kind: 'missing', member: lacks, said }];
   });
+}
+
+/** A configuration file may hold the hash of a password: that they differ is told, what they are is not. */
+function isSecret(item: string): boolean {
+  return /password|passwd|secret|token|hash|privatekey/i.test(item);
+}
+
+/** Of definitions with fields only those that differ. */
+function unlike(here: string, there: string): readonly [string, string] {
+  const [ours, theirs] = [here.split('; '), there.split('; ')];
+  const rest = (fields: readonly string[], others: readonly string[]): string =>
+    fields.filter((field) => !others.includes(field)).join('; ');
+  return ours.length === theirs.length ? [rest(ours, theirs), rest(theirs, ours)] : [here, there];
 }
 
 /** Definitions may be long documents. */

@@ -2,7 +2,7 @@ import type { Role } from '../../../model/cluster.ts';
 import type { Finding } from '../../../model/point.ts';
 import type { Asked } from './instance.ts';
 import { mirrorsOf } from './parse.ts';
-import { mirrorSigns, parseLocalTime } from './parse-signs.ts';
+import { mirrorSigns, parseLocalTime, severeIn } from './parse-signs.ts';
 import { isDatabaseWell } from './parse-words.ts';
 
 const windowMs = 3_600_000;
@@ -31,6 +31,7 @@ export function findingsOf(mirror: string, asked: Asked, role: Role): readonly F
   databases(asked, role, add);
   journalDisk(asked, add);
   messages(asked, add);
+  alerts(asked, add);
   return found;
 }
 
@@ -73,6 +74,21 @@ function messages({ log, answers }: Asked, add: Add): void {
   for (const { localMs, text } of severe.slice(-mostLines))
     add('warning', 'messages', `${clock(localMs)} (its time): ${text}`);
   if (severe.length > mostLines) add('info', 'messages', `and ${severe.length - mostLines} more within the last hour`);
+}
+
+/** Of mirroring they stand in messages.log too; that log may have been rotated since, and the alert is not. */
+function alerts({ alerts: told, log, answers }: Asked, add: Add): void {
+  const now = parseLocalTime(answers?.values.get('now'));
+  if (told === undefined || now === undefined) return;
+  const known = log === undefined ? [] : mirrorSigns(log, now, windowMs).severe;
+  const fresh = severeIn(told.entries, now, windowMs).filter(
+    (entry) => !known.some(({ localMs, text }) => localMs === entry.localMs && text === entry.text),
+  );
+  for (const { localMs, text } of fresh.slice(-mostLines))
+    add('warning', 'alerts', `${clock(localMs)} (its time), alerts.log: ${text}`);
+  if (fresh.length > mostLines) add('info', 'alerts', `and ${fresh.length - mostLines} more within the last hour`);
+  if (told.entries.length === 0 && told.before.length > 0)
+    add('info', 'alerts', 'its alerts.log is not understood: look at it by hand');
 }
 
 function clock(localMs: number): string {

@@ -18,6 +18,7 @@ describe('one line of qlist', () => {
       memberType: 'Failover',
       mirrorStatus: 'Primary',
       dataDirectory: '/mgr/config',
+      configuration: 'cache.cpf',
     });
     const old = published.split('\n').find((each) => each.includes('^2012.'));
     assert.deepEqual(

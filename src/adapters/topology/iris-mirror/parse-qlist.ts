@@ -14,6 +14,8 @@ export interface Listed {
   readonly mirrorStatus: string;
   /** Where iris.cpf and mgr lie. */
   readonly dataDirectory: string;
+  /** Name of iris.cpf or cache.cpf, in that directory unless it is absolute. */
+  readonly configuration: string;
 }
 
 /** The one status that holds a comma itself. */
@@ -32,6 +34,7 @@ export function parseQlist(output: string, instance: string): Listed | undefined
       memberType: at(11),
       mirrorStatus: at(12),
       dataDirectory: (at(13) || directory).replace(/(?<=.)[/\\]+$/, ''),
+      configuration: at(5),
     };
   }
   return undefined;

@@ -17,6 +17,18 @@ export function parseLocalTime(answer: string | undefined): number | undefined {
 
 const ofMirroring = /mirror|arbiter|dejournal|failover|iscagent/i;
 
+const isTakeover = ({ text }: LogEntry): boolean => /^becoming primary mirror server/i.test(text);
+
+/** Severe entries of any kind within the window; who took over is told apart. */
+export function severeIn(entries: readonly LogEntry[], nowMs: number, windowMs: number): readonly LogEntry[] {
+  return entries.filter(
+    (entry) =>
+      entry.localMs > nowMs - windowMs &&
+      (entry.severity === 'severe' || entry.severity === 'fatal') &&
+      !isTakeover(entry),
+  );
+}
+
 /** What the log says of mirroring within the window before `nowMs`: severe entries, and when this member took over. */
 export function mirrorSigns(
   entries: readonly LogEntry[],
@@ -24,10 +36,8 @@ export function mirrorSigns(
   windowMs: number,
 ): { readonly severe: readonly LogEntry[]; readonly tookOver: LogEntry | undefined } {
   const recent = entries.filter(({ localMs }) => localMs > nowMs - windowMs);
-  const isTakeover = ({ text }: LogEntry): boolean => /^becoming primary mirror server/i.test(text);
-  const isSevere = ({ severity }: LogEntry): boolean => severity === 'severe' || severity === 'fatal';
   return {
-    severe: recent.filter((entry) => isSevere(entry) && ofMirroring.test(entry.text) && !isTakeover(entry)),
+    severe: severeIn(entries, nowMs, windowMs).filter(({ text }) => ofMirroring.test(text)),
     tookOver: recent.findLast(isTakeover),
   };
 }

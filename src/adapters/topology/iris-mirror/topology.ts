@@ -1,9 +1,11 @@
 import type { ClusterView } from '../../../model/cluster.ts';
-import type { HoldOffToken, Topology } from '../../../ports/topology.ts';
+import type { Differences, HoldOffToken, Seeded, SeedRequest, Topology } from '../../../ports/topology.ts';
 import type { Platform, SecretReader, TopologyModule } from '../../../ports/module.ts';
 import { type Config, configWith, type Reach } from './config.ts';
+import { differencesOf } from './difference.ts';
 import { HoldOff, identityOf } from './hold-off.ts';
 import { Instance } from './instance.ts';
+import { memberFromCopy } from './seed.ts';
 import { manager, viewOf } from './view.ts';
 
 class IrisMirror implements Topology {
@@ -23,6 +25,23 @@ class IrisMirror implements Topology {
   async view(signal: AbortSignal): Promise<ClusterView> {
     const asked = await Promise.all(this.#instances.map((instance) => instance.ask(this.#mirror, signal)));
     return viewOf(this.#mirror, asked);
+  }
+
+  async difference(signal: AbortSignal): Promise<Differences> {
+    const told = await Promise.all(
+      this.#instances.map(async (instance) => ({
+        name: instance.name,
+        settings: await instance.settings(this.#mirror, signal),
+      })),
+    );
+    signal.throwIfAborted();
+    return differencesOf(this.#mirror, told);
+  }
+
+  async seed(request: SeedRequest, signal: AbortSignal): Promise<Seeded> {
+    const { members } = await this.view(signal);
+    const leader = members.find(({ role }) => role === 'primary')?.name;
+    return await memberFromCopy(this.#mirror, request, this.#instances, leader, signal);
   }
 
   holdOffToken(runId: string, view: ClusterView): HoldOffToken {
@@ -45,5 +64,10 @@ export function irisMirror(reaches: readonly Reach[]): TopologyModule<Config> {
     manager,
     config: configWith(reaches),
     create: (settings, platform, secret) => new IrisMirror(settings, platform, secret, reaches),
+    // One that is not asked has the name that the mirror gives it, which has a slash: MACHINE/INSTANCE.
+    strangers: ({ instances }, names) =>
+      names
+        .filter((name) => !Object.hasOwn(instances, name) && !name.includes('/'))
+        .map((name) => ({ name, known: Object.keys(instances) })),
   };
 }

@@ -66,6 +66,7 @@ const listed: Listed = {
   memberType: '',
   mirrorStatus: '',
   dataDirectory: '/isc',
+  configuration: 'iris.cpf',
 };
 
 function numbered(name: string, lines: readonly string[] | undefined): string {
@@ -497,6 +498,32 @@ describe('findings', () => {
     );
     assert.deepEqual(checks(of(ofPrimary, { log: undefined }), 'db1'), ['warning messages']);
     assert.deepEqual(checks(of(ofPrimary, { values: { now: undefined } }), 'db1'), ['warning messages']);
+  });
+
+  it('quote alerts.log, but nothing twice', () => {
+    const line = (at: string, text: string, severity = 2) => `06/13/23-${at}:000 (1) ${severity} [E] ${text}\n`;
+    const lost = line('07:10:00', 'Arbiter connection lost');
+    const seen = (alerts: string, log = lost) =>
+      viewOf('STAGE', [{ ...member('db1', ofPrimary, { log }), alerts: parseMessages(alerts) }]);
+    const disk = line('07:11:00', 'Disk of the printer is full', 3);
+    const told = lost + disk + line('06:00:00', 'Old one') + line('07:12:00', 'No alert', 1);
+    assert.deepEqual(checks(seen(told), 'db1'), ['warning messages', 'warning alerts']);
+    assert.match(
+      JSON.stringify(find(seen(told), 'db1').findings),
+      /07:11:00 \(its time\), alerts\.log: Disk of the printer/,
+    );
+    const unread = viewOf('STAGE', [
+      { ...member('db1', ofPrimary, { log: undefined }), alerts: parseMessages(told) },
+      { ...member('db2', ofBackup, { values: { now: undefined } }), alerts: parseMessages(told) },
+    ]);
+    assert.deepEqual(checks(unread, 'db1'), ['warning messages', 'warning alerts', 'warning alerts']);
+    assert.deepEqual(checks(unread, 'db2'), ['warning messages']);
+    assert.deepEqual(checks(seen(disk.repeat(7), ''), 'db1'), [
+      ...Array<string>(5).fill('warning alerts'),
+      'info alerts',
+    ]);
+    assert.deepEqual(checks(seen('', ''), 'db1'), []);
+    assert.deepEqual(checks(seen('who knows\n', ''), 'db1'), ['info alerts']);
   });
 
   it('say of a silent member why, and of a disk that is not known that', () => {
