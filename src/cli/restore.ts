@@ -64,6 +64,7 @@ async function restoreSides(
     lines: [
       `${context.paint('green', 'restored')} ${point.id} of ${localTime(point.cutAt)} to both servers, ${duration(restored.tookMs)}`,
       ...pairs(restored.volumes.map(({ server, volume, kept }) => [server, `${volume}; ${kept} is kept`] as const)),
+      ...findingLines(restored.findings, context.paint),
     ],
   };
 }

@@ -47,6 +47,7 @@ export interface WorkloadConfig {
   readonly cluster: ClusterConfig | undefined;
   readonly machines: Chosen | undefined;
   readonly splitLimits: SplitLimits;
+  readonly fastRestore: boolean;
 }
 
 export interface Config {
@@ -175,6 +176,7 @@ function assemble(parsed: ParsedConfig, file: string): Config {
       cluster: clusterOf(workload),
       machines: workload.machines === undefined ? undefined : chosen(workload.machines),
       splitLimits: limitsOf(workload.mirrorSplit),
+      fastRestore: workload.mirrorSplit.fastRestore,
     },
   ]);
   return {
@@ -194,6 +196,7 @@ function limitsOf(texts: ParsedWorkload['mirrorSplit']): SplitLimits {
     service: millisecondsOf(texts.service),
     group: millisecondsOf(texts.group),
     whole: millisecondsOf(texts.whole),
+    fast: millisecondsOf(texts.fast),
     attach: millisecondsOf(texts.attach),
     act: millisecondsOf(texts.act),
     autoRecovery: millisecondsOf(texts.autoRecovery),

@@ -10,6 +10,7 @@ export interface SplitTools {
   readonly split: Split;
   readonly machines: Machines;
   readonly limits: SplitLimits;
+  readonly fastRestore?: boolean;
   readonly cluster: Cluster;
   readonly environment: Environment;
 }
@@ -235,8 +236,9 @@ export async function perform(
   }
 }
 
+/** While it lasts, which may be hours. */
 export function tell({ environment }: SplitTools, said: string): void {
-  environment.reporter.finding({ severity: 'info', check: 'mirror-split', said });
+  environment.reporter.note?.(said);
 }
 
 /** Told to somebody outside too: the cluster has one copy meanwhile. */

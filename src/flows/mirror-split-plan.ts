@@ -1,8 +1,10 @@
+import { StillpointError } from '../model/errors.ts';
 import type { SplitStep } from '../model/mirror-split.ts';
+import type { Finding } from '../model/point.ts';
 import type { Environment, Workload } from './environment.ts';
 import { splitBackupSteps } from './mirror-split.ts';
 import { splitToolsOf, type SplitTools } from './mirror-split-drive.ts';
-import { surveySplit, type SplitChosen } from './mirror-split-survey.ts';
+import { refuse, refuseElsewhere, surveySplit, type SplitChosen } from './mirror-split-survey.ts';
 
 export interface SplitPlan {
   readonly workload: string;
@@ -62,4 +64,33 @@ function describe(step: SplitStep, { split, machines }: SplitTools, { before, vo
     case 'record':
       return 'wait for the snapshot; judge; the point into the repository and the catalog';
   }
+}
+
+/** Whether a backup would begin now. The engine is not asked: its files are on servers that are reached by the cluster's commands only. */
+export async function checkSplit(
+  workload: Workload,
+  environment: Environment,
+  signal: AbortSignal,
+): Promise<{ readonly passed: boolean; readonly findings: readonly Finding[] }> {
+  const findings: Finding[] = [];
+  const look = async (name: string, ask: () => Promise<string>): Promise<void> => {
+    try {
+      findings.push({ severity: 'info', check: name, said: await ask() });
+    } catch (error) {
+      if (!(error instanceof StillpointError)) throw error;
+      const hint = error.hint === undefined ? '' : ` (HINT: ${error.hint})`;
+      findings.push({ severity: 'error', check: name, said: `${error.message}${hint}` });
+    }
+  };
+  await look('mirror-split', async () => {
+    const { active, standby, volume, refusals } = await planSplitBackup(workload, environment, signal);
+    refuse(refusals);
+    await refuseElsewhere(splitToolsOf(workload, environment), [active, standby]);
+    return `${active} is active; ${standby} would be taken out, and ${volume} cut`;
+  });
+  await look('repository', async () => {
+    const repository = await environment.repository();
+    return `${repository.location}, ${(await repository.snapshots()).length} snapshots`;
+  });
+  return { passed: findings.every(({ severity }) => severity !== 'error'), findings };
 }

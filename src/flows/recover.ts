@@ -16,6 +16,8 @@ export interface Recovered {
     readonly runId: string;
     readonly workload: string;
     readonly flow: string;
+    /** `open`: neither is done yet, as a failure tells. */
+    readonly how: 'finished' | 'undone' | 'open';
     readonly said: readonly string[];
   }[];
   /** Points found in the repository that the catalog did not know. */
@@ -72,21 +74,23 @@ export async function recover(
   }
   const { dead, damaged } = await deadRuns(environment);
   failures.push(...damaged);
-  const runs: { runId: string; workload: string; flow: string; said: readonly string[] }[] = [];
+  const runs: Recovered['runs'][number][] = [];
   for (const history of dead) {
     const head = headOf(history);
     if (head === undefined) continue;
     const workload = workloads.find((each) => each.name === head.workload);
     const result = await undoRun(history, workload, environment);
     failures.push(...result.failures);
-    runs.push({ runId: head.runId, workload: head.workload, flow: head.flow, said: result.said });
+    runs.push({ runId: head.runId, workload: head.workload, flow: head.flow, how: result.how, said: result.said });
   }
   await mendCatalog(environment, findings);
   // Before the sweep: a point that is found here is the newest, and an older one's snapshots are no base any more.
   const { pointsFound, locksRemoved } = await recoverRepository(environment, findings);
   const bases = await labelsOfBases(workloads, environment);
   let snapshotsRemoved = 0;
-  for (const workload of workloads.flatMap(whereverHeld))
+  // Of a mirror that is split the snapshots go with their runs; its files are on servers that cannot be asked from here.
+  const swept = workloads.filter(({ method }) => method !== 'mirror-split');
+  for (const workload of swept.flatMap(whereverHeld))
     snapshotsRemoved += await sweepSnapshots(workload, environment, bases, request.signal, findings);
   return { runs, pointsFound, snapshotsRemoved, locksRemoved, findings, failures };
 }

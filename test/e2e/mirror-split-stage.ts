@@ -19,7 +19,7 @@ export const minuteMs = 60_000;
 
 const limits: SplitLimits = {
   ...{ answer: 2 * minuteMs, off: 5 * minuteMs, boot: 10 * minuteMs, service: 5 * minuteMs, group: 5 * minuteMs },
-  ...{ whole: 60 * minuteMs, attach: 5 * minuteMs, act: minuteMs, autoRecovery: 3 * minuteMs },
+  ...{ whole: 60 * minuteMs, attach: 5 * minuteMs, fast: 90 * minuteMs, act: minuteMs, autoRecovery: 3 * minuteMs },
   ...{ snapshot: 60 * minuteMs, oneCopy: 30 * minuteMs, poll: 15_000 },
 };
 
@@ -30,6 +30,7 @@ export interface SplitStage extends AsyncDisposable {
   readonly workload: Workload;
   readonly environment: Environment;
   readonly findings: Finding[];
+  readonly notes: string[];
   readonly alarms: object[];
   backup(signal?: AbortSignal): Promise<BackupResult>;
   /** As a new process would do it after this one was killed. */
@@ -42,6 +43,7 @@ export interface SplitOptions {
   /** Called at each transition; one that never returns is a run that was killed there. */
   readonly at?: (transition: string) => Promise<void> | void;
   readonly around?: Around;
+  readonly fastRestore?: boolean;
 }
 
 /** The stand-in's `aws` in this process. */
@@ -92,11 +94,17 @@ export async function splitStage(options: SplitOptions = {}): Promise<SplitStage
   const standIn = stack.use(await clusterproStandIn(options.standIn));
   const stage = stack.use(await scene());
   const findings: Finding[] = [];
+  const notes: string[] = [];
   const alarms: object[] = [];
   const environment: Environment = {
     ...stage.environment,
     clock: virtualClock(standIn),
-    reporter: { step: () => undefined, progress: () => undefined, finding: (finding) => void findings.push(finding) },
+    reporter: {
+      step: () => undefined,
+      progress: () => undefined,
+      finding: (finding) => void findings.push(finding),
+      note: (said) => void notes.push(said),
+    },
     notify: (document) => Promise.resolve(void alarms.push(document)),
     fault: async (transition) => await options.at?.(transition),
   };
@@ -118,7 +126,7 @@ export async function splitStage(options: SplitOptions = {}): Promise<SplitStage
     );
     return {
       ...stage.workload,
-      mirrorSplit: { machines, limits: { ...limits, ...options.limits } },
+      mirrorSplit: { machines, limits: { ...limits, ...options.limits }, fastRestore: options.fastRestore === true },
       cluster: {
         topology,
         ...{ policy: 'primary', maxLagMs: 10_000, stunMs: 0, holdOff: false },
@@ -130,7 +138,7 @@ export async function splitStage(options: SplitOptions = {}): Promise<SplitStage
   const workload = workloadOf(options.around ?? {});
   const kept = stack.move();
   return {
-    ...{ standIn, scene: stage, workload, environment, findings, alarms },
+    ...{ standIn, scene: stage, workload, environment, findings, notes, alarms },
     backup: (signal = never) => backup(workload, environment, { method: 'mirror-split', level: undefined, signal }),
     async recover() {
       await endProcess(stage);

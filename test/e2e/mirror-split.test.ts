@@ -117,7 +117,7 @@ describe('the method mirror-split', () => {
     const { findings } = await stage.backup();
     assert.match(findings[1]?.said ?? '', /one copy and no failover for \d+ s, longer than the 60 s/);
     assert.equal(stage.alarms.length, 1);
-    const said = stage.findings.map((finding) => finding.said).join('\n');
+    const said = stage.notes.join('\n');
     assert.match(said, /waiting: the standby copies what it missed, for \d+ s of at most 3600 s/);
   });
 
