@@ -189,6 +189,11 @@ export function assertRestoredOrOld(standIn: ClusterproStandIn): 'restored' | 'o
     isOld ? [null, null] : ['snap-00000000000000001', 'snap-00000000000000001'],
   );
   assert.deepEqual(rows, isOld ? ['before', 'after'] : ['before']);
+  // It is billed for as long as it is on.
+  assert.deepEqual(
+    Object.values(standIn.state.snapshots).flatMap(({ fast }) => fast),
+    [],
+  );
   // The new ones are gone when the old ones are back; the old ones are never removed.
   assert.equal(Object.keys(volumes).length, isOld ? 2 : 4);
   standIn.write('last');

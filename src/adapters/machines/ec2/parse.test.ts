@@ -108,5 +108,7 @@ describe('commands', () => {
     assert.ok(config.safeParse({ instances, devices: { one: device, two: device } }).success);
     assert.ok(!config.safeParse({ instances, devices: { one: device } }).success);
     assert.ok(!config.safeParse({ instances: { one: 'i-1' }, devices: { one: device } }).success);
+    const several = config.safeParse({ instances, devices: { one: [device, device], two: device } });
+    assert.match(several.error?.issues[0]?.message ?? '', /a mirror on several volumes is not handled/);
   });
 });

@@ -8,7 +8,7 @@ function read<T>(output: string, shape: z.ZodType<T>, verb: string): T {
     return shape.parse(JSON.parse(output));
   } catch (cause) {
     throw new StillpointError('command-failed', `\`aws ec2 ${verb}\` printed something that is not understood`, {
-      hint: 'run it by hand; version 2 of the AWS command line is needed',
+      hint: 'run it by hand; version 1 or 2 of the AWS command line is needed',
       cause,
     });
   }
