@@ -16,8 +16,18 @@ export interface BackupOptions {
 export async function backupCommand(context: Context, name: string, options: BackupOptions): Promise<Answer> {
   const session = await context.session();
   const workload = workloadOf(session, name);
+  const method = methodOf(options.method) ?? workload.method;
+  if (method === 'mirror-split' && options.drill === true) {
+    throw new StillpointError(
+      'usage',
+      'a point of mirror-split is a disk of both servers, and cannot be drilled beside them',
+      {
+        hint: 'leave --drill out',
+      },
+    );
+  }
   const result = await backup(workload, session.environment, {
-    method: methodOf(options.method) ?? workload.method,
+    method,
     level: options.level,
     signal: context.signal,
   });

@@ -97,7 +97,8 @@ export const restoreSteps: readonly Step<SplitRestore>[] = [
   { name: 'leave', run: leave },
   { name: 'swap', run: swap },
   { name: 'take', run: take },
-  { name: 'prove', run: proveRestored, commits: true },
+  // `quiet`, so that nobody is told of a cancellation when both sides have the new disks: there is no way back from there.
+  { name: 'prove', run: proveRestored, commits: true, quiet: true },
 ];
 
 /** The steps, for people; reads the configuration and the point only. */

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Ec2 } from '../../src/adapters/machines/ec2/machines.ts';
 import { config as ec2Config } from '../../src/adapters/machines/ec2/config.ts';
 import { clusterpro } from '../../src/adapters/topology/clusterpro/topology.ts';
@@ -33,6 +35,8 @@ export interface SplitStage extends AsyncDisposable {
   readonly notes: string[];
   readonly alarms: object[];
   backup(signal?: AbortSignal): Promise<BackupResult>;
+  /** Makes all that was begun look as if this process had been killed. */
+  endProcess(): Promise<void>;
   /** As a new process would do it after this one was killed. */
   recover(): Promise<Recovered>;
 }
@@ -136,12 +140,18 @@ export async function splitStage(options: SplitOptions = {}): Promise<SplitStage
     };
   };
   const workload = workloadOf(options.around ?? {});
+  const end = async (): Promise<void> => {
+    await endProcess(stage);
+    // With a process its locks go.
+    await rm(join(stage.state, 'locks'), { recursive: true, force: true });
+  };
   const kept = stack.move();
   return {
     ...{ standIn, scene: stage, workload, environment, findings, notes, alarms },
     backup: (signal = never) => backup(workload, environment, { method: 'mirror-split', level: undefined, signal }),
+    endProcess: end,
     async recover() {
-      await endProcess(stage);
+      await end();
       const { fault: _, ...unharmed } = environment;
       return await recover([workloadOf({})], unharmed, { discard: undefined, signal: never });
     },

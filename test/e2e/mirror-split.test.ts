@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { readConfig } from '../../src/config/load.ts';
 import { backup } from '../../src/flows/backup.ts';
+import { lockWorkload } from '../../src/flows/environment.ts';
+import { recover } from '../../src/flows/recover.ts';
 import { prepareRecovery } from '../../src/flows/materialize.ts';
 import { planSplitBackup } from '../../src/flows/mirror-split-plan.ts';
 import { restoreAsIs } from '../../src/model/recovery.ts';
@@ -9,7 +12,7 @@ import { readRecord } from '../../src/flows/record.ts';
 import { forgetSplit } from '../../src/flows/mirror-split-forget.ts';
 import type { Point } from '../../src/model/point.ts';
 import { splitRestore } from '../../src/flows/mirror-split-restore.ts';
-import { assertWhole, minuteMs, splitStage, type SplitStage } from './mirror-split-stage.ts';
+import { assertRestoredOrOld, assertWhole, minuteMs, splitStage, type SplitStage } from './mirror-split-stage.ts';
 import { never } from './toy-scene.ts';
 
 describe('a backup of the standby of a split mirror', () => {
@@ -46,6 +49,54 @@ describe('a restore of both sides', () => {
     assert.deepEqual(standIn.data('vol-i-1').rows, ['before', 'lost on purpose']);
     assert.deepEqual(standIn.mirror(), { status: 'Normal', colours: ['GREEN', 'GREEN'] });
     assert.equal(standIn.state.group.current, 'server1');
+  });
+});
+
+describe('a restore that is cancelled', () => {
+  for (const [transition, isDone] of [
+    ['after:leave', false],
+    ['before:take', true],
+    ['after:take', true],
+  ] as const) {
+    it(`${transition} ${isDone ? 'is done all the same, and says so' : 'has the old disks again'}`, async () => {
+      const controller = new AbortController();
+      let isArmed = false;
+      await using stage = await splitStage({
+        at: (now) => (isArmed && now === transition ? controller.abort() : undefined),
+      });
+      stage.standIn.write('before');
+      const { point } = await stage.backup();
+      stage.standIn.write('after');
+      isArmed = true;
+      const run = splitRestore(stage.workload, stage.environment, { point, signal: controller.signal });
+      if (isDone) await run;
+      else await assert.rejects(run, { code: 'cancelled' });
+      assert.equal(assertRestoredOrOld(stage.standIn), isDone ? 'restored' : 'old');
+      assert.deepEqual((await stage.recover()).runs, []);
+    });
+  }
+});
+
+describe('two that recover at once', () => {
+  it('are one: the other leaves the cluster to it', async () => {
+    await using stage = await splitStage({
+      at: (now) => (now === 'after:break' ? new Promise(() => undefined) : undefined),
+    });
+    void stage.backup();
+    while (stage.standIn.mirror().status === 'Normal') await setImmediate();
+    await stage.endProcess();
+    const lock = await lockWorkload(stage.environment, stage.workload.name);
+    const request = { discard: undefined, signal: never };
+    const { fault: _, ...unharmed } = stage.environment;
+    const { runs, findings } = await recover([stage.workload], unharmed, request);
+    assert.deepEqual(runs, []);
+    assert.match(findings[0]?.said ?? '', /another process is at work/);
+    lock.release();
+    assert.deepEqual(
+      (await stage.recover()).runs.map(({ how }) => how),
+      ['undone'],
+    );
+    assertWhole(stage.standIn, 0);
   });
 });
 
