@@ -1,9 +1,10 @@
 import { StillpointError } from '../model/errors.ts';
 import type { SplitStep } from '../model/mirror-split.ts';
-import type { Finding } from '../model/point.ts';
+import type { Finding, Point } from '../model/point.ts';
 import type { Environment, Workload } from './environment.ts';
 import { splitBackupSteps } from './mirror-split.ts';
 import { splitToolsOf, type SplitTools } from './mirror-split-drive.ts';
+import { fastOf } from './mirror-split-fast.ts';
 import { refuse, refuseElsewhere, surveySplit, type SplitChosen } from './mirror-split-survey.ts';
 
 export interface SplitPlan {
@@ -93,4 +94,33 @@ export async function checkSplit(
     return `${repository.location}, ${(await repository.snapshots()).length} snapshots`;
   });
   return { passed: findings.every(({ severity }) => severity !== 'error'), findings };
+}
+
+/** EBS and its like call a snapshot by a name of their own, which the record has with the volume. */
+export function snapshotIn(point: Point): string {
+  const found = point.volumes[0]?.snapshot;
+  if (found !== undefined) return found;
+  throw new StillpointError('point-incomplete', `the point ${point.id} names no snapshot of a volume`);
+}
+
+/** The steps, for people; reads the configuration and the point only. */
+export function splitRestorePlan(workload: Workload, environment: Environment, point: Point): readonly string[] {
+  const tools = splitToolsOf(workload, environment);
+  const { split, machines } = tools;
+  const fast = tools.fastRestore === true ? fastOf(tools) : undefined;
+  return [
+    `look       the cluster is well, ${snapshotIn(point)} is complete; initial mirror construction must be off in its configuration`,
+    ...(fast === undefined
+      ? []
+      : [
+          `fast-on    ${machines.command('enable-fast', snapshotIn(point))} in the zones of both servers: ${fast.price}; up to an hour for each TiB`,
+        ]),
+    `volumes    two of ${snapshotIn(point)}, one for each server (${machines.disks})`,
+    ...(fast === undefined ? [] : ['fast-off   fast restore is switched off again, which ends its price']),
+    `stop-group ${split.command('stop-group')}; users are locked out until the end`,
+    `leave      ${split.command('restore-pre')} on both; both go off`,
+    'swap       the old volumes out and the new ones in; both on; their partitions are compared with the configuration',
+    `take       ${split.command('restore-post')} on both: from here on the new disks are the cluster`,
+    'prove      the mirror is whole and the group is online; the old volumes are kept',
+  ];
 }

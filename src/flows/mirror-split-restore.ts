@@ -7,6 +7,7 @@ import type { Step } from './flow.ts';
 import type { Trace } from './journal.ts';
 import { drive, failureOf, lookAround, prove, splitToolsOf, type SplitTools } from './mirror-split-drive.ts';
 import { fastIsOffIn, fastOf, switchFastOff, switchFastOn } from './mirror-split-fast.ts';
+import { snapshotIn } from './mirror-split-plan.ts';
 import { goTo, restoreBack } from './mirror-split-swap.ts';
 import { refuse, refuseElsewhere, surveySplit } from './mirror-split-survey.ts';
 import { refuseLeftHold } from './recover.ts';
@@ -75,13 +76,6 @@ class SplitRestore {
   }
 }
 
-/** EBS and its like call a snapshot by a name of their own, which the record has with the volume. */
-function snapshotIn(point: Point): string {
-  const found = point.volumes[0]?.snapshot;
-  if (found !== undefined) return found;
-  throw new StillpointError('point-incomplete', `the point ${point.id} names no snapshot of a volume`);
-}
-
 export const restoreSteps: readonly Step<SplitRestore>[] = [
   { name: 'look', run: look },
   { name: 'fast-on', run: fastOn, undo: fastOff },
@@ -100,28 +94,6 @@ export const restoreSteps: readonly Step<SplitRestore>[] = [
   // `quiet`, so that nobody is told of a cancellation when both sides have the new disks: there is no way back from there.
   { name: 'prove', run: proveRestored, commits: true, quiet: true },
 ];
-
-/** The steps, for people; reads the configuration and the point only. */
-export function splitRestorePlan(workload: Workload, environment: Environment, point: Point): readonly string[] {
-  const tools = splitToolsOf(workload, environment);
-  const { split, machines } = tools;
-  const fast = tools.fastRestore === true ? fastOf(tools) : undefined;
-  return [
-    `look       the cluster is well, ${snapshotIn(point)} is complete; initial mirror construction must be off in its configuration`,
-    ...(fast === undefined
-      ? []
-      : [
-          `fast-on    ${machines.command('enable-fast', snapshotIn(point))} in the zones of both servers: ${fast.price}; up to an hour for each TiB`,
-        ]),
-    `volumes    two of ${snapshotIn(point)}, one for each server (${machines.disks})`,
-    ...(fast === undefined ? [] : ['fast-off   fast restore is switched off again, which ends its price']),
-    `stop-group ${split.command('stop-group')}; users are locked out until the end`,
-    `leave      ${split.command('restore-pre')} on both; both go off`,
-    'swap       the old volumes out and the new ones in; both on; their partitions are compared with the configuration',
-    `take       ${split.command('restore-post')} on both: from here on the new disks are the cluster`,
-    'prove      the mirror is whole and the group is online; the old volumes are kept',
-  ];
-}
 
 /** Gives both servers a disk from the point's snapshot; the old ones are kept. On failure they have the old ones again. */
 export async function splitRestore(
