@@ -167,6 +167,7 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
           mirrorSplit: {
             machines: moduleOf(machines, config.machines.kind).create(config.machines.config, platform),
             limits: config.splitLimits,
+            fastRestore: config.fastRestore,
           },
         }),
     cluster: {

@@ -3,7 +3,7 @@ import { drill } from '../flows/drill.ts';
 import { ExitCode, StillpointError } from '../model/errors.ts';
 import type { DrillResult, Level, Method, Point } from '../model/point.ts';
 import type { Answer, Context } from './command.ts';
-import { drillLines, pointLines } from './point-text.ts';
+import { drillLines, findingLines, pointLines } from './point-text.ts';
 import { pointsOf, workloadOf } from './select.ts';
 import { restoreAsIs } from '../model/recovery.ts';
 
@@ -16,8 +16,18 @@ export interface BackupOptions {
 export async function backupCommand(context: Context, name: string, options: BackupOptions): Promise<Answer> {
   const session = await context.session();
   const workload = workloadOf(session, name);
+  const method = methodOf(options.method) ?? workload.method;
+  if (method === 'mirror-split' && options.drill === true) {
+    throw new StillpointError(
+      'usage',
+      'a point of mirror-split is a disk of both servers, and cannot be drilled beside them',
+      {
+        hint: 'leave --drill out',
+      },
+    );
+  }
   const result = await backup(workload, session.environment, {
-    method: methodOf(options.method) ?? workload.method,
+    method,
     level: options.level,
     signal: context.signal,
   });
@@ -53,6 +63,13 @@ function answer(context: Context, result: BackupResult, point: Point): Answer {
     lines: [
       `${result.outcome === 'complete' ? context.paint('green', 'complete') : context.paint('yellow', result.outcome)}: ${whatWasMade(point)}`,
       ...pointLines(point, context.paint),
+      // Warnings were told when they came.
+      ...(point.method === 'mirror-split'
+        ? findingLines(
+            result.findings.filter(({ severity }) => severity === 'info'),
+            context.paint,
+          )
+        : []),
     ],
     exit: degraded ? ExitCode.degraded : ExitCode.done,
   };

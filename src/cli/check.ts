@@ -1,3 +1,4 @@
+import { checkSplit } from '../flows/mirror-split-plan.ts';
 import { check } from '../flows/survey.ts';
 import { ExitCode } from '../model/errors.ts';
 import type { Answer, Context } from './command.ts';
@@ -12,7 +13,8 @@ export async function checkCommand(context: Context, name: string | undefined): 
   const documents: Record<string, unknown>[] = [];
   let passed = true;
   for (const workload of workloads) {
-    const result = await check(workload, session.environment, context.signal);
+    const looked = workload.method === 'mirror-split' ? checkSplit : check;
+    const result = await looked(workload, session.environment, context.signal);
     passed &&= result.passed;
     documents.push({ workload: workload.name, passed: result.passed, findings: result.findings });
     const errors = result.findings.filter((finding) => finding.severity === 'error').length;

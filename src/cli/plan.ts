@@ -39,7 +39,7 @@ async function planSplit(context: Context, workload: Workload): Promise<Answer> 
       `plan of a backup of ${context.paint('bold', workload.name)} by mirror-split; nothing was touched`,
       ...plan.steps.map(({ name, does }, index) => `  ${String(index + 1).padStart(2)}  ${name.padEnd(13)}  ${does}`),
       '',
-      'from break until whole there is one copy and no failover; from quiesce until go-on users are locked out',
+      `from break until whole there is one copy and no failover (planned: at most ${duration(plan.plannedOneCopyMs)}); from quiesce until go-on users are locked out`,
       ...plan.refusals.map((refusal) => context.paint('red', `refused: ${refusal}`)),
     ],
     exit: first === undefined ? ExitCode.done : ExitCode.refused,

@@ -22,7 +22,7 @@ import {
 import { planCommand } from './plan.ts';
 import { pointsCommand } from './points.ts';
 import { recoverCommand } from './recover.ts';
-import { repoCheckCommand, repoInitCommand, repoStatsCommand } from './repo.ts';
+import { repoCheckCommand, repoForgetCommand, repoInitCommand, repoStatsCommand } from './repo.ts';
 import { JsonReporter, TextReporter } from './reporter.ts';
 import { restoreCommand, type RestoreOptions } from './restore.ts';
 import { showCommand } from './show.ts';
@@ -383,6 +383,12 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
     repoCheckCommand(context, options),
   ).option('--read-data', 'read and prove every byte');
   add(repo, 'stats', 'sizes and counts', (context) => repoStatsCommand(context));
+  add<{ dryRun?: boolean }>(
+    repo,
+    'forget <point...>',
+    'forget points of the method mirror-split, and delete their snapshots',
+    (context, _none, options, ids) => repoForgetCommand(context, ids, options),
+  ).option('--dry-run', 'only tell');
   const config = program.command('config').description('the configuration');
   add(config, 'schema', 'the JSON schema of the configuration, for editors', (context) => configSchemaCommand(context));
   add(config, 'reference', 'every option, with its meaning', (context) => configReferenceCommand(context));

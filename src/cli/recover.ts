@@ -32,9 +32,15 @@ export async function recoverCommand(context: Context, options: { readonly disca
   };
 }
 
+const howOf = {
+  finished: 'was finished',
+  undone: 'was undone',
+  open: 'is neither finished nor undone yet',
+} as const;
+
 function recoveredLines(result: Recovered): readonly string[] {
   const lines = result.runs.flatMap((run) => [
-    `${run.flow} ${run.runId} of ${run.workload} was undone`,
+    `${run.flow} ${run.runId} of ${run.workload} ${howOf[run.how]}`,
     ...run.said.map((said) => `  ${said}`),
   ]);
   if (result.snapshotsRemoved > 0) lines.push(`${result.snapshotsRemoved} snapshots of dead runs were removed`);

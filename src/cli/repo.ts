@@ -1,8 +1,9 @@
+import { forgetSplit, type SplitForgotten } from '../flows/mirror-split-forget.ts';
 import { ExitCode, StillpointError } from '../model/errors.ts';
 import type { Answer, Context } from './command.ts';
 import { bytes, pairs } from './format.ts';
 import { findingLines } from './point-text.ts';
-import { pointsOf } from './select.ts';
+import { pointOf, pointsOf, workloadOf } from './select.ts';
 
 export async function repoInitCommand(
   context: Context,
@@ -81,5 +82,42 @@ export async function repoStatsCommand(context: Context): Promise<Answer> {
         ['before compression', bytes(stats.plainBytes)],
       ]),
     ],
+  };
+}
+
+/** One after the other, in the order that they are named in: a later refusal leaves those before it forgotten, and says so. */
+export async function repoForgetCommand(
+  context: Context,
+  ids: readonly string[],
+  options: { readonly dryRun?: boolean },
+): Promise<Answer> {
+  const session = await context.session();
+  const dryRun = options.dryRun === true;
+  const forgotten: SplitForgotten[] = [];
+  let failure: StillpointError | undefined;
+  for (const id of ids) {
+    try {
+      const point = await pointOf(session, id);
+      if (forgotten.some((each) => each.point === point.id)) continue;
+      // Those before it are gone only in thought in a dry run.
+      const others = (await pointsOf(session, point.workload)).filter(
+        (each) => each.id !== point.id && !forgotten.some((gone) => gone.point === each.id),
+      );
+      const request = { point, others, dryRun, signal: context.signal };
+      forgotten.push(await forgetSplit(workloadOf(session, point.workload), session.environment, request));
+    } catch (error) {
+      if (!(error instanceof StillpointError)) throw error;
+      failure = error;
+      break;
+    }
+  }
+  const verb = dryRun ? 'would be forgotten' : 'is forgotten';
+  return {
+    document: { outcome: failure === undefined ? 'complete' : 'failed', dryRun, forgotten },
+    lines: forgotten.map(
+      ({ point, snapshots }) =>
+        `${point} ${verb}, ${snapshots.length === 0 ? 'and has no snapshot any more' : `with ${snapshots.join(', ')}`}`,
+    ),
+    ...(failure === undefined ? {} : { error: failure }),
   };
 }

@@ -118,6 +118,10 @@ export class TextReporter implements CliReporter {
     this.#gate.do(() => this.#write(`  ${findingLine(finding, this.#paint)}`));
   }
 
+  note(said: string): void {
+    this.#gate.do(() => this.#write(`        ${this.#paint('dim', said)}`));
+  }
+
   say(text: string): void {
     this.#gate.do(() => this.#write(text, this.#out));
   }
@@ -185,6 +189,10 @@ export class JsonReporter implements CliReporter {
 
   finding(finding: Finding): void {
     this.#emit('finding', { ...finding });
+  }
+
+  note(said: string): void {
+    this.#emit('note', { said });
   }
 
   say(text: string, details: Readonly<Record<string, unknown>> = {}): void {

@@ -3,7 +3,8 @@ import { resolve } from 'node:path';
 import { prepareRecovery } from '../flows/materialize.ts';
 import { restore, type RestoreResult, type RestoreTarget } from '../flows/restore.ts';
 import type { Workload } from '../flows/environment.ts';
-import { splitRestore, splitRestorePlan } from '../flows/mirror-split-restore.ts';
+import { splitRestorePlan } from '../flows/mirror-split-plan.ts';
+import { splitRestore } from '../flows/mirror-split-restore.ts';
 import { StillpointError } from '../model/errors.ts';
 import type { Point } from '../model/point.ts';
 import type { Answer, Context } from './command.ts';
@@ -68,6 +69,7 @@ async function restoreSides(
     lines: [
       `${context.paint('green', 'restored')} ${point.id} of ${localTime(point.cutAt)} to both servers, ${duration(restored.tookMs)}`,
       ...pairs(restored.volumes.map(({ server, volume, kept }) => [server, `${volume}; ${kept} is kept`] as const)),
+      ...findingLines(restored.findings, context.paint),
     ],
   };
 }

@@ -3,7 +3,7 @@ import type { Evidence } from '../model/evidence.ts';
 import { flightRecordSvg } from '../model/flight-svg.ts';
 import type { Answer, Context } from './command.ts';
 import { flightLines } from './flight-text.ts';
-import { pairs } from './format.ts';
+import { duration, pairs } from './format.ts';
 import { pointLines } from './point-text.ts';
 import { pointOf } from './select.ts';
 import { writeSvg } from './write-svg.ts';
@@ -29,9 +29,9 @@ export async function showCommand(context: Context, id: string, options: { reado
 }
 
 function evidenceOf(evidence: Evidence): Parameters<typeof pairs>[0] {
-  const { hold } = evidence;
+  const { hold, split } = evidence;
   return [
-    ['engine', `${evidence.engine.name} ${evidence.engine.version}`],
+    ['engine', `${evidence.engine.name} ${evidence.engine.version}`.trimEnd()],
     ['members', evidence.members.map(({ when, seen }) => `${when}: ${seen.role} ${seen.member}, epoch ${seen.epoch}`)],
     ['frozen', hold?.frozen.said],
     ['asked', hold === null ? undefined : (hold.askedBeforeThaw?.said ?? 'never, before the thaw')],
@@ -40,6 +40,16 @@ function evidenceOf(evidence: Evidence): Parameters<typeof pairs>[0] {
     ['required', evidence.required.map((path) => `${path.role} ${path.path}`)],
     ['left out', evidence.leftOut.map((each) => `${each.under}/${each.relative}: ${each.why}`)],
     ['journal', hold === null || hold.journalCollected.length === 0 ? undefined : hold.journalCollected.join(', ')],
+    [
+      'mirror',
+      split === undefined
+        ? undefined
+        : [
+            `${split.before.standby} was isolated and its machine ${split.machine} off while ${split.volume} at ${split.device} was cut`,
+            `snapshot ${split.snapshot.id}, ${split.snapshot.state}`,
+            `one copy and no failover for ${duration(split.oneCopyMs)}`,
+          ],
+    ],
     [
       'canary',
       evidence.canary === undefined ? undefined : `${evidence.canary.acknowledged} acknowledged before the cut`,

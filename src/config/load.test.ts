@@ -74,9 +74,17 @@ workloads:
       machines: undefined,
       splitLimits: {
         ...{ answer: 120_000, off: 900_000, boot: 900_000, service: 600_000, group: 600_000, whole: 14_400_000 },
-        ...{ attach: 600_000, act: 180_000, autoRecovery: 300_000, snapshot: 86_400_000, oneCopy: 3_600_000 },
+        ...{
+          attach: 600_000,
+          fast: 14_400_000,
+          act: 180_000,
+          autoRecovery: 300_000,
+          snapshot: 86_400_000,
+          oneCopy: 3_600_000,
+        },
         poll: 10_000,
       },
+      fastRestore: false,
     });
   });
 

@@ -59,6 +59,7 @@ export interface WorkloadConfig {
   readonly cluster: ClusterConfig | undefined;
   readonly machines: Chosen | undefined;
   readonly splitLimits: SplitLimits;
+  readonly fastRestore: boolean;
 }
 
 export interface Config {
@@ -187,6 +188,7 @@ function assemble(parsed: ParsedConfig, file: string): Config {
       cluster: clusterOf(workload),
       machines: workload.machines === undefined ? undefined : chosen(workload.machines),
       splitLimits: limitsOf(workload.mirrorSplit),
+      fastRestore: workload.mirrorSplit.fastRestore,
     },
   ]);
   return {
@@ -206,6 +208,7 @@ function limitsOf(texts: ParsedWorkload['mirrorSplit']): SplitLimits {
     service: millisecondsOf(texts.service),
     group: millisecondsOf(texts.group),
     whole: millisecondsOf(texts.whole),
+    fast: millisecondsOf(texts.fast),
     attach: millisecondsOf(texts.attach),
     act: millisecondsOf(texts.act),
     autoRecovery: millisecondsOf(texts.autoRecovery),

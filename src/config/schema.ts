@@ -148,6 +148,13 @@ const mirrorSplit = z
     service: upTo(4 * hourMs, 'The cluster services of a server that is up are running.', '10m'),
     group: upTo(4 * hourMs, 'The failover group says where it is online.', '10m'),
     whole: upTo(7 * 24 * hourMs, 'The standby has copied what it missed.', '4h'),
+    fastRestore: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Whether a restore has fast restore of the snapshot switched on in the zones of both servers until the volumes are made. It is billed by the zone.',
+      ),
+    fast: upTo(24 * hourMs, 'Fast restore is switched on: up to an hour for each TiB.', '4h'),
     attach: upTo(4 * hourMs, 'A volume is made, attached or detached.', '10m'),
     act: upTo(hourMs, 'What a command did shows in the state.', '3m'),
     autoRecovery: upTo(4 * hourMs, 'The mirror begins to recover by itself; it is told to after that.', '5m'),

@@ -37,7 +37,12 @@ export interface Workload {
   /** How backups are made where nobody says it. */
   readonly method?: Method;
   /** The machines of its cluster's servers, for the method `mirror-split`. Absent: it is not told what they are. */
-  readonly mirrorSplit?: { readonly machines: Machines; readonly limits: SplitLimits };
+  readonly mirrorSplit?: {
+    readonly machines: Machines;
+    readonly limits: SplitLimits;
+    /** Restores are made of snapshots with fast restore, which is billed. */
+    readonly fastRestore?: boolean;
+  };
   /** The weakest verdict that is accepted. */
   readonly consistency: 'application' | 'crash';
   /** Whether an unsound layer below the cut (a degraded array...) refuses a backup. Undefined: it does. */
@@ -51,6 +56,8 @@ export interface Reporter {
   step(name: string, phase: 'begin' | 'done' | 'undo'): void;
   progress(what: string, progress: Progress): void;
   finding(finding: Finding): void;
+  /** What is done or waited for now, for who looks on; it is no part of the result. Absent: nobody looks on. */
+  note?(said: string): void;
 }
 
 /** Everything of the outside that flows use. */

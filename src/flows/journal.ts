@@ -3,7 +3,7 @@ import { crc32 } from 'node:zlib';
 import { join } from 'node:path';
 import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
 import type { HoldToken } from '../model/hold.ts';
-import type { SplitWork } from '../model/mirror-split.ts';
+import type { ForgottenSplit, SplitWork } from '../model/mirror-split.ts';
 import type { Outcome } from '../model/point.ts';
 import type { SnapshotRef } from '../model/storage.ts';
 import type { HoldOffToken } from '../ports/topology.ts';
@@ -17,6 +17,8 @@ export type Trace =
   | { readonly kind: 'failover'; readonly token: HoldOffToken }
   /** A mirror that is taken apart, and its servers' disks; the newest of a run counts. */
   | { readonly kind: 'split'; readonly work: SplitWork }
+  /** A point that is no point any more, whose disk's snapshots are to follow it. */
+  | { readonly kind: 'forgotten'; readonly forgotten: ForgottenSplit }
   | { readonly kind: 'snapshot'; readonly ref: SnapshotRef }
   /** Ours to remove, whatever became of the run: staging, work, a drill's copy. */
   | { readonly kind: 'directory'; readonly path: string }

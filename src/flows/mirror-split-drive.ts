@@ -10,6 +10,7 @@ export interface SplitTools {
   readonly split: Split;
   readonly machines: Machines;
   readonly limits: SplitLimits;
+  readonly fastRestore?: boolean;
   readonly cluster: Cluster;
   readonly environment: Environment;
 }
@@ -189,17 +190,23 @@ function describe(act: SplitAct): string {
     case 'resume':
       return `resume ${act.monitor} on ${act.server}`;
     case 'detach':
+      return `detach ${act.volume} from ${act.server}`;
     case 'attach':
-      return `${act.do} ${act.volume}, ${act.server}`;
+      return `attach ${act.volume} to ${act.server}`;
     case 'start-machine':
+      return `start the machine of ${act.server}`;
     case 'stop-machine':
+      return `stop the machine of ${act.server}`;
     case 'post':
+      return `take ${act.server} in again (--post)`;
     case 'start-group':
+      return `start the group on ${act.server}`;
     case 'recover-mirror':
+      return 'tell the mirror to recover';
     case 'cut':
     case 'alarm':
     case 'done':
-      return 'server' in act ? `${act.do} ${act.server}` : act.do;
+      return act.do;
   }
 }
 
@@ -235,8 +242,9 @@ export async function perform(
   }
 }
 
+/** While it lasts, which may be hours. */
 export function tell({ environment }: SplitTools, said: string): void {
-  environment.reporter.finding({ severity: 'info', check: 'mirror-split', said });
+  environment.reporter.note?.(said);
 }
 
 /** Told to somebody outside too: the cluster has one copy meanwhile. */

@@ -1,8 +1,11 @@
+import { StillpointError } from '../model/errors.ts';
 import type { SplitStep } from '../model/mirror-split.ts';
+import type { Finding, Point } from '../model/point.ts';
 import type { Environment, Workload } from './environment.ts';
 import { splitBackupSteps } from './mirror-split.ts';
 import { splitToolsOf, type SplitTools } from './mirror-split-drive.ts';
-import { surveySplit, type SplitChosen } from './mirror-split-survey.ts';
+import { fastOf } from './mirror-split-fast.ts';
+import { refuse, refuseElsewhere, surveySplit, type SplitChosen } from './mirror-split-survey.ts';
 
 export interface SplitPlan {
   readonly workload: string;
@@ -62,4 +65,62 @@ function describe(step: SplitStep, { split, machines }: SplitTools, { before, vo
     case 'record':
       return 'wait for the snapshot; judge; the point into the repository and the catalog';
   }
+}
+
+/** Whether a backup would begin now. The engine is not asked: its files are on servers that are reached by the cluster's commands only. */
+export async function checkSplit(
+  workload: Workload,
+  environment: Environment,
+  signal: AbortSignal,
+): Promise<{ readonly passed: boolean; readonly findings: readonly Finding[] }> {
+  const findings: Finding[] = [];
+  const look = async (name: string, ask: () => Promise<string>): Promise<void> => {
+    try {
+      findings.push({ severity: 'info', check: name, said: await ask() });
+    } catch (error) {
+      if (!(error instanceof StillpointError)) throw error;
+      const hint = error.hint === undefined ? '' : ` (HINT: ${error.hint})`;
+      findings.push({ severity: 'error', check: name, said: `${error.message}${hint}` });
+    }
+  };
+  await look('mirror-split', async () => {
+    const { active, standby, volume, refusals } = await planSplitBackup(workload, environment, signal);
+    refuse(refusals);
+    await refuseElsewhere(splitToolsOf(workload, environment), [active, standby]);
+    return `${active} is active; ${standby} would be taken out, and ${volume} cut`;
+  });
+  await look('repository', async () => {
+    const repository = await environment.repository();
+    return `${repository.location}, ${(await repository.snapshots()).length} snapshots`;
+  });
+  return { passed: findings.every(({ severity }) => severity !== 'error'), findings };
+}
+
+/** EBS and its like call a snapshot by a name of their own, which the record has with the volume. */
+export function snapshotIn(point: Point): string {
+  const found = point.volumes[0]?.snapshot;
+  if (found !== undefined) return found;
+  throw new StillpointError('point-incomplete', `the point ${point.id} names no snapshot of a volume`);
+}
+
+/** The steps, for people; reads the configuration and the point only. */
+export function splitRestorePlan(workload: Workload, environment: Environment, point: Point): readonly string[] {
+  const tools = splitToolsOf(workload, environment);
+  const { split, machines } = tools;
+  const fast = tools.fastRestore === true ? fastOf(tools) : undefined;
+  return [
+    `look       the cluster is well, ${snapshotIn(point)} is complete; initial mirror construction must be off in its configuration`,
+    ...(fast === undefined
+      ? []
+      : [
+          `fast-on    ${machines.command('enable-fast', snapshotIn(point))} in the zones of both servers: ${fast.price}; up to an hour for each TiB`,
+        ]),
+    `volumes    two of ${snapshotIn(point)}, one for each server (${machines.disks})`,
+    ...(fast === undefined ? [] : ['fast-off   fast restore is switched off again, which ends its price']),
+    `stop-group ${split.command('stop-group')}; users are locked out until the end`,
+    `leave      ${split.command('restore-pre')} on both; both go off`,
+    'swap       the old volumes out and the new ones in; both on; their partitions are compared with the configuration',
+    `take       ${split.command('restore-post')} on both: from here on the new disks are the cluster`,
+    'prove      the mirror is whole and the group is online; the old volumes are kept',
+  ];
 }

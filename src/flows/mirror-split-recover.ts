@@ -1,5 +1,12 @@
 import { messageOf, StillpointError } from '../model/errors.ts';
-import { nextAct, type SplitAct, type SplitBefore, type SplitSeen, type SplitWork } from '../model/mirror-split.ts';
+import {
+  nextAct,
+  type ForgottenSplit,
+  type SplitAct,
+  type SplitBefore,
+  type SplitSeen,
+  type SplitWork,
+} from '../model/mirror-split.ts';
 import type { Environment, Workload } from './environment.ts';
 import type { RunHistory, Trace } from './journal.ts';
 import { alarm, drive, perform, splitToolsOf, tell, type DriveMemory, type SplitTools } from './mirror-split-drive.ts';
@@ -89,7 +96,7 @@ export async function recoverSplit(
   history: RunHistory,
   workload: Workload | undefined,
   environment: Environment,
-): Promise<string> {
+): Promise<{ readonly said: string; readonly finished: boolean }> {
   if (workload === undefined) {
     throw new StillpointError(
       'undo-failed',
@@ -100,7 +107,7 @@ export async function recoverSplit(
     );
   }
   const tools = splitToolsOf(workload, environment);
-  if (work.old !== undefined) return await restoreBack(tools, work);
+  if (work.old !== undefined) return { said: await restoreBack(tools, work), finished: work.taken === true };
   const isDone = (step: string): boolean =>
     history.records.some((record) => record.type === 'done' && record.step === step);
   await makeWhole(tools, { before: work.before, cut: 'no', groupIsOurs: !isDone('go-on') });
@@ -109,10 +116,42 @@ export async function recoverSplit(
     ({ tags }) => tags.includes(pointTag) && tags.includes(`point:${work.runId}`),
   );
   const removed = recorded ? 0 : await removeCut(tools, work.runId);
-  return `the mirror of ${work.before.active} and ${work.before.standby} is whole${removed === 0 ? '' : '; the snapshot without a point is gone'}`;
+  const said = `the mirror of ${work.before.active} and ${work.before.standby} is whole`;
+  const rest = recorded
+    ? `; the point ${work.runId} is good`
+    : removed === 0
+      ? ''
+      : '; the snapshot without a point is gone';
+  return { said: `${said}${rest}`, finished: recorded };
 }
 
 /** The newest word of a run on what it takes apart. */
 export function newestSplit(traces: readonly Trace[]): SplitWork | undefined {
   return traces.findLast((trace) => trace.kind === 'split')?.work;
+}
+
+/** Takes a point off the list, here and in the repository. */
+export async function unlist(environment: Environment, { point, repositorySnapshot }: ForgottenSplit): Promise<void> {
+  await (await environment.repository()).removeSnapshot(repositorySnapshot);
+  (await environment.catalog()).removePoint(point);
+}
+
+/** What a dead run had begun to forget: forward, for the point may be gone already. Throws `undo-failed`. */
+export async function finishForgetting(
+  forgotten: ForgottenSplit,
+  workload: Workload | undefined,
+  environment: Environment,
+): Promise<string> {
+  if (workload === undefined) {
+    throw new StillpointError(
+      'undo-failed',
+      `the snapshots of the forgotten point ${forgotten.point} are of a workload that is gone`,
+      {
+        hint: 'put the workload back into the configuration and run `stillpoint recover` again',
+      },
+    );
+  }
+  await unlist(environment, forgotten);
+  await removeCut(splitToolsOf(workload, environment), forgotten.point);
+  return `the point ${forgotten.point} and its snapshots are gone`;
 }

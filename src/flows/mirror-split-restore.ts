@@ -6,6 +6,8 @@ import { lockWorkload, newRunId, Slot, type Environment, type Workload } from '.
 import type { Step } from './flow.ts';
 import type { Trace } from './journal.ts';
 import { drive, failureOf, lookAround, prove, splitToolsOf, type SplitTools } from './mirror-split-drive.ts';
+import { fastIsOffIn, fastOf, switchFastOff, switchFastOn } from './mirror-split-fast.ts';
+import { snapshotIn } from './mirror-split-plan.ts';
 import { goTo, restoreBack } from './mirror-split-swap.ts';
 import { refuse, refuseElsewhere, surveySplit } from './mirror-split-survey.ts';
 import { refuseLeftHold } from './recover.ts';
@@ -33,6 +35,9 @@ class SplitRestore {
   readonly zones = new Slot<Disks>('zones');
   readonly fresh = new Slot<Disks>('fresh');
   readonly beganMs: number;
+  readonly findings: Finding[] = [];
+  /** Where this run has it on, or is about to. */
+  fast: SplitWork['fast'];
   isTaken = false;
 
   constructor(workload: Workload, environment: Environment, point: Point) {
@@ -54,8 +59,16 @@ class SplitRestore {
   get work(): SplitWork {
     const fresh = this.fresh.peek();
     const { runId, before } = this;
-    const known = fresh === undefined ? {} : { fresh };
+    const known = {
+      ...(fresh === undefined ? {} : { fresh }),
+      ...(this.fast === undefined ? {} : { fast: this.fast }),
+    };
     return { runId, before, old: this.old.get(), ...known, taken: this.isTaken };
+  }
+
+  /** Of the servers, each once. */
+  get allZones(): readonly string[] {
+    return [...new Set(Object.values(this.zones.get()))];
   }
 
   get snapshot(): string {
@@ -63,41 +76,24 @@ class SplitRestore {
   }
 }
 
-/** EBS and its like call a snapshot by a name of their own, which the record has with the volume. */
-function snapshotIn(point: Point): string {
-  const found = point.volumes[0]?.snapshot;
-  if (found !== undefined) return found;
-  throw new StillpointError('point-incomplete', `the point ${point.id} names no snapshot of a volume`);
-}
-
 export const restoreSteps: readonly Step<SplitRestore>[] = [
   { name: 'look', run: look },
+  { name: 'fast-on', run: fastOn, undo: fastOff },
   {
     name: 'volumes',
     traces: ({ work }) => [{ kind: 'split', work }],
     run: makeVolumes,
     undo: giveUp,
   },
+  // Its price ends here: the volumes are what it makes them from the moment that they are there.
+  { name: 'fast-off', run: endFast },
   { name: 'stop-group', run: stopGroup },
   { name: 'leave', run: leave },
   { name: 'swap', run: swap },
   { name: 'take', run: take },
-  { name: 'prove', run: proveRestored, commits: true },
+  // `quiet`, so that nobody is told of a cancellation when both sides have the new disks: there is no way back from there.
+  { name: 'prove', run: proveRestored, commits: true, quiet: true },
 ];
-
-/** The steps, for people; reads the configuration and the point only. */
-export function splitRestorePlan(workload: Workload, environment: Environment, point: Point): readonly string[] {
-  const { split, machines } = splitToolsOf(workload, environment);
-  return [
-    `look       the cluster is well, ${snapshotIn(point)} is complete; initial mirror construction must be off in its configuration`,
-    `volumes    two of ${snapshotIn(point)}, one for each server (${machines.disks})`,
-    `stop-group ${split.command('stop-group')}; users are locked out until the end`,
-    `leave      ${split.command('restore-pre')} on both; both go off`,
-    'swap       the old volumes out and the new ones in; both on; their partitions are compared with the configuration',
-    `take       ${split.command('restore-post')} on both: from here on the new disks are the cluster`,
-    'prove      the mirror is whole and the group is online; the old volumes are kept',
-  ];
-}
 
 /** Gives both servers a disk from the point's snapshot; the old ones are kept. On failure they have the old ones again. */
 export async function splitRestore(
@@ -134,7 +130,7 @@ function resultOf(state: SplitRestore): SplitRestored {
     point: state.point.id,
     active: state.before.active,
     volumes: state.servers.map((server) => ({ server, volume: fresh[server] ?? '', kept: old[server] ?? '' })),
-    findings: [],
+    findings: state.findings,
     tookMs: state.environment.clock.monoMs() - state.beganMs,
   };
 }
@@ -151,6 +147,7 @@ async function look(state: SplitRestore, signal: AbortSignal): Promise<void> {
       },
     );
   }
+  if (tools.fastRestore === true) fastOf(tools);
   const { chosen, seen, refusals } = await surveySplit(tools, signal);
   // A broken mirror's old disks differ, and there would be no way back that is known to be safe.
   refuse(refusals);
@@ -164,6 +161,32 @@ async function look(state: SplitRestore, signal: AbortSignal): Promise<void> {
   }
   state.zones.set(zones);
   state.old.set(old);
+}
+
+async function fastOn(state: SplitRestore, signal: AbortSignal, note: (trace: Trace) => Promise<void>): Promise<void> {
+  const { tools, snapshot, allZones } = state;
+  if (tools.fastRestore !== true) return;
+  const wanted = { snapshot, zones: allZones };
+  const ours = await fastIsOffIn(tools, wanted);
+  state.fast = { snapshot, zones: ours };
+  await note({ kind: 'split', work: state.work });
+  await switchFastOn(tools, wanted, ours, signal);
+}
+
+async function fastOff(state: SplitRestore): Promise<void> {
+  if (state.fast === undefined) return;
+  await switchFastOff(state.tools, state.fast);
+  state.fast = undefined;
+}
+
+async function endFast(
+  state: SplitRestore,
+  _signal: AbortSignal,
+  note: (trace: Trace) => Promise<void>,
+): Promise<void> {
+  if (state.fast === undefined) return;
+  await fastOff(state);
+  await note({ kind: 'split', work: state.work });
 }
 
 async function makeVolumes(
@@ -185,6 +208,7 @@ async function makeVolumes(
       const [made] = all;
       if (made?.state === 'available' && made.snapshot === state.snapshot) {
         fresh[server] = made.id;
+        if (tools.fastRestore === true && made.madeFast === false) state.findings.push(notFast(made.id, server));
         break;
       }
       if (clock.monoMs() >= untilMs) {
@@ -199,6 +223,11 @@ async function makeVolumes(
   }
   state.fresh.set(fresh);
   await note({ kind: 'split', work: state.work });
+}
+
+function notFast(volume: string, server: string): Finding {
+  const said = `${volume} for ${server} was made without fast restore, although it was on: its first reads are slow`;
+  return { severity: 'warning', check: 'fast-restore', said };
 }
 
 async function stopGroup(state: SplitRestore): Promise<void> {
@@ -255,18 +284,12 @@ async function take(state: SplitRestore, _signal: AbortSignal, note: (trace: Tra
 }
 
 async function proveRestored(state: SplitRestore): Promise<void> {
-  const { tools, servers, before, environment } = state;
+  const { tools, servers, before } = state;
   const seen = await lookAround(tools, servers);
   if (!isWhole(seen, before) || seen.group.status !== 'online')
     throw new StillpointError('undo-failed', `the group is ${seen.group.status} and the mirror ${seen.mirror}`, {
       hint: 'run `stillpoint recover`',
     });
-  const { active, standby } = before;
-  environment.reporter.finding({
-    severity: 'info',
-    check: 'mirror-split',
-    said: `the old volumes are kept: ${[active, standby].map((server) => state.old.get()[server]).join(', ')}`,
-  });
 }
 
 async function giveUp(state: SplitRestore): Promise<void> {

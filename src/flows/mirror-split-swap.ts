@@ -7,6 +7,7 @@ import {
   type SplitWork,
 } from '../model/mirror-split.ts';
 import { alarm, drive, perform, type DriveMemory, type SplitTools } from './mirror-split-drive.ts';
+import { switchFastOff } from './mirror-split-fast.ts';
 import { partitionsAt } from './mirror-split-survey.ts';
 
 type Disks = Readonly<Record<string, string>>;
@@ -72,6 +73,16 @@ export async function goTo(
 
 /** From any step: forward where a new disk may have been taken in, else back to the old pair; volumes that nobody has are removed. */
 export async function restoreBack(tools: SplitTools, work: SplitWork): Promise<string> {
+  const { fast } = work;
+  try {
+    return await goBackOrOn(tools, work);
+  } finally {
+    // After the servers, which users wait for, and also where they need a person.
+    if (fast !== undefined) await switchFastOff(tools, fast);
+  }
+}
+
+async function goBackOrOn(tools: SplitTools, work: SplitWork): Promise<string> {
   const { before, fresh, old = {}, taken } = work;
   if (taken === true && fresh !== undefined) {
     await goTo(tools, { before, disks: fresh, others: Object.values(old) });

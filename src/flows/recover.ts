@@ -1,6 +1,6 @@
 import { labelsOfBases } from './changed-blocks.ts';
 import { whereverHeld } from './cluster.ts';
-import { deadRuns, headOf } from './dead-runs.ts';
+import { deadRuns, headOf, tracesOf } from './dead-runs.ts';
 import { undoRun } from './undo-run.ts';
 import { syncCatalog } from './sync-catalog.ts';
 import { openCatalog, setCatalogAside } from '../catalog/catalog.ts';
@@ -8,7 +8,7 @@ import { StillpointError, codeOf, messageOf } from '../model/errors.ts';
 import type { Finding } from '../model/point.ts';
 import { labelOf, lockWorkload, type Environment, type Workload } from './environment.ts';
 import { locateGroup } from './group.ts';
-import { isOver, knownRuns, readJournals, setAside } from './journal.ts';
+import { isOver, knownRuns, readJournals, setAside, type RunHistory } from './journal.ts';
 
 export interface Recovered {
   /** Runs that were finished or undone now. */
@@ -16,6 +16,8 @@ export interface Recovered {
     readonly runId: string;
     readonly workload: string;
     readonly flow: string;
+    /** `open`: neither is done yet, as a failure tells. */
+    readonly how: 'finished' | 'undone' | 'open';
     readonly said: readonly string[];
   }[];
   /** Points found in the repository that the catalog did not know. */
@@ -72,23 +74,50 @@ export async function recover(
   }
   const { dead, damaged } = await deadRuns(environment);
   failures.push(...damaged);
-  const runs: { runId: string; workload: string; flow: string; said: readonly string[] }[] = [];
+  const runs: Recovered['runs'][number][] = [];
   for (const history of dead) {
     const head = headOf(history);
     if (head === undefined) continue;
     const workload = workloads.find((each) => each.name === head.workload);
-    const result = await undoRun(history, workload, environment);
-    failures.push(...result.failures);
-    runs.push({ runId: head.runId, workload: head.workload, flow: head.flow, said: result.said });
+    const lock = await aloneAt(history, head.workload, environment);
+    if (lock === 'busy') {
+      const said = `another process is at work on ${head.workload}, and the dead run ${head.runId} is left to it`;
+      findings.push({ severity: 'info', check: 'journal', said });
+      continue;
+    }
+    try {
+      const result = await undoRun(history, workload, environment);
+      failures.push(...result.failures);
+      runs.push({ runId: head.runId, workload: head.workload, flow: head.flow, how: result.how, said: result.said });
+    } finally {
+      lock?.release();
+    }
   }
   await mendCatalog(environment, findings);
   // Before the sweep: a point that is found here is the newest, and an older one's snapshots are no base any more.
   const { pointsFound, locksRemoved } = await recoverRepository(environment, findings);
   const bases = await labelsOfBases(workloads, environment);
   let snapshotsRemoved = 0;
-  for (const workload of workloads.flatMap(whereverHeld))
+  // Of a mirror that is split the snapshots go with their runs; its files are on servers that cannot be asked from here.
+  const swept = workloads.filter(({ method }) => method !== 'mirror-split');
+  for (const workload of swept.flatMap(whereverHeld))
     snapshotsRemoved += await sweepSnapshots(workload, environment, bases, request.signal, findings);
   return { runs, pointsFound, snapshotsRemoved, locksRemoved, findings, failures };
+}
+
+/** Two at once would tell the servers of one cluster to boot and to come back twice. Other undoing may be done by several. */
+async function aloneAt(
+  history: RunHistory,
+  workload: string,
+  environment: Environment,
+): Promise<{ release(): void } | 'busy' | undefined> {
+  if (!tracesOf(history).some(({ kind }) => kind === 'split' || kind === 'forgotten')) return undefined;
+  try {
+    return await lockWorkload(environment, workload);
+  } catch (error) {
+    if (codeOf(error) === 'workload-busy') return 'busy';
+    throw error;
+  }
 }
 
 /** Snapshots with our tag that no live run owns. Skipped while the workload is at work or its engine does not answer. */

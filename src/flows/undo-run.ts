@@ -9,15 +9,27 @@ import { type Environment, type Workload } from './environment.ts';
 import { continueJournal, type RunHistory, type Trace } from './journal.ts';
 import { whereHeld } from './cluster.ts';
 import { unproven } from './hold.ts';
-import { newestSplit, recoverSplit } from './mirror-split-recover.ts';
+import { finishForgetting, newestSplit, recoverSplit } from './mirror-split-recover.ts';
 
-/** Takes away everything that one dead run left, the hold first. Idempotent. */
+interface Done {
+  readonly said: string;
+  /** It was brought to the end that it was begun for. */
+  readonly finished?: boolean;
+}
+
+/** Takes away everything that one dead run left, the hold first, or finishes what can only go forward. Idempotent. */
 export async function undoRun(
   history: RunHistory,
   workload: Workload | undefined,
   environment: Environment,
-): Promise<{ readonly said: readonly string[]; readonly failures: readonly StillpointError[] }> {
+): Promise<{
+  readonly how: 'finished' | 'undone' | 'open';
+  readonly said: readonly string[];
+  readonly failures: readonly StillpointError[];
+}> {
   const said: string[] = [];
+  // What it was begun for was real before it died.
+  let isFinished = isCommitted(history);
   const failures: StillpointError[] = [];
   // What a committed run made for its user is real, and may be in use by now.
   const traces = tracesOf(history)
@@ -30,8 +42,10 @@ export async function undoRun(
   await releaseAll(traces, workload, failures);
   for (const trace of ordered) {
     try {
-      const done = await undoTrace(trace, history, workload, environment);
-      if (done !== undefined && !said.includes(done)) said.push(done);
+      const found = await undoTrace(trace, history, workload, environment);
+      const done = typeof found === 'string' ? { said: found } : found;
+      isFinished ||= done?.finished === true;
+      if (done !== undefined && !said.includes(done.said)) said.push(done.said);
     } catch (error) {
       failures.push(
         error instanceof StillpointError
@@ -51,7 +65,7 @@ export async function undoRun(
       await journal.close();
     }
   }
-  return { said, failures };
+  return { how: failures.length > 0 ? 'open' : isFinished ? 'finished' : 'undone', said, failures };
 }
 
 /** Before any thaw: an engine may have to write to become thawed, and cannot on a device that a dead cut left suspended. */
@@ -78,7 +92,7 @@ async function undoTrace(
   history: RunHistory,
   workload: Workload | undefined,
   environment: Environment,
-): Promise<string | undefined> {
+): Promise<string | Done | undefined> {
   switch (trace.kind) {
     case 'hold':
       return await undoHold(trace, history, workload, environment);
@@ -102,6 +116,8 @@ async function undoTrace(
       return !isCommitted(history) && trace.work === newestSplit(tracesOf(history))
         ? await recoverSplit(trace.work, history, workload, environment)
         : undefined;
+    case 'forgotten':
+      return { said: await finishForgetting(trace.forgotten, workload, environment), finished: true };
     case 'guard':
       // Its hold is thawed by now; what is left of it only holds a session.
       return killExactly(trace.process, 'SIGKILL') ? `guard ${trace.process.pid} ended` : undefined;

@@ -57,6 +57,7 @@ export const errorTable = {
   },
   'point-incomplete': { exit: ExitCode.refused, meaning: 'the repository lacks data that the point needs' },
   'no-point': { exit: ExitCode.refused, meaning: 'no restore point satisfies the request' },
+  'point-needed': { exit: ExitCode.refused, meaning: 'the point is the last one, or is at work, and is not forgotten' },
   'method-unsupported': { exit: ExitCode.refused, meaning: 'the engine or its configuration has no such method' },
   'journal-gap': { exit: ExitCode.refused, meaning: 'journal files that the recovery needs are missing' },
   'level-misfit': { exit: ExitCode.failed, meaning: 'a level of a backup does not fit on the one before it' },

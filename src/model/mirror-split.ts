@@ -38,7 +38,7 @@ export type SplitStep =
   | ('power-on' | 'come-back' | 'watch' | 'whole' | 'record');
 
 /** What is waited for; each has a limit of its own. */
-export type SplitWait = 'answer' | 'off' | 'boot' | 'service' | 'group' | 'whole' | 'attach';
+export type SplitWait = 'answer' | 'off' | 'boot' | 'service' | 'group' | 'whole' | 'attach' | 'fast';
 
 /** Longest times in milliseconds. */
 export type SplitLimits = Readonly<Record<SplitWait, number>> & {
@@ -71,6 +71,15 @@ export interface SplitWork {
   readonly fresh?: Readonly<Record<string, string>>;
   /** Of a restore: the new disks are the cluster from here on. */
   readonly taken?: boolean;
+  /** Of a restore: where fast restore was, or is going to be, switched on by it and not yet off again. It is billed. */
+  readonly fast?: { readonly snapshot: string; readonly zones: readonly string[] };
+}
+
+/** A point whose only data is a snapshot of a disk. The run that made it is its id, and the tag of its snapshots. */
+export interface ForgottenSplit {
+  readonly point: string;
+  readonly repositorySnapshot: string;
+  readonly snapshots: readonly string[];
 }
 
 export interface SplitWanted extends SplitBefore {

@@ -22,6 +22,21 @@ export interface MadeVolume {
   readonly state: string;
   /** What it was made of. Empty: of nothing. */
   readonly snapshot: string;
+  /** By its maker's word. Undefined: nobody tells. */
+  readonly madeFast: boolean | undefined;
+}
+
+/** Of fast restore in one zone. `off`: also where it is going off, which ends the bill; `unknown`: a word that has no meaning here. */
+export type FastState = 'beginning' | 'on' | 'off' | 'unknown';
+
+/** Volumes of a snapshot are as quick as they will ever be from their first read on. Billed for each zone for as long as it is on. */
+export interface FastRestore {
+  /** By zone; a zone that is not named has it off. */
+  states(snapshot: string): Promise<Readonly<Record<string, FastState>>>;
+  enable(snapshot: string, zones: readonly string[]): Promise<void>;
+  disable(snapshot: string, zones: readonly string[]): Promise<void>;
+  /** For people, in plans: how it is billed. */
+  readonly price: string;
 }
 
 /**
@@ -51,9 +66,13 @@ export interface Machines {
   /** Tagged with the run and the server that it is for. */
   volumeFrom(snapshot: string, zone: string, run: string, server: string): Promise<void>;
   volumes(run: string, server: string): Promise<readonly MadeVolume[]>;
+  /** All volumes that were made of it, whoever made them. */
+  volumesOf(snapshot: string): Promise<readonly MadeVolume[]>;
   deleteVolume(id: string): Promise<void>;
   detach(volume: string, server: string): Promise<void>;
   attach(volume: string, server: string): Promise<void>;
   /** For people, in plans: what would be run. */
-  command(what: 'snapshot' | 'start', subject: string): string;
+  command(what: 'snapshot' | 'start' | 'enable-fast' | 'delete-snapshot', subject: string): string;
+  /** Absent: not supported. */
+  readonly fast?: FastRestore;
 }

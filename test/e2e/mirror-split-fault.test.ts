@@ -17,7 +17,8 @@ const ofBackup = [
 const ofRestore = [
   ...['clpgrp -t', 'clpgrp -s', 'clprestore.sh --pre', 'clprestore.sh --post', 'lsblk', 'cat', 'systemctl'],
   ...['aws ec2 create-volume', 'aws ec2 detach-volume', 'aws ec2 attach-volume', 'aws ec2 start-instances'],
-  ...['aws ec2 describe-instances', 'aws ec2 describe-volumes'],
+  ...['aws ec2 describe-instances', 'aws ec2 describe-volumes', 'aws ec2 enable-fast-snapshot-restores'],
+  ...['aws ec2 disable-fast-snapshot-restores', 'aws ec2 describe-fast-snapshot-restores'],
 ];
 
 /** Undefined when it went well. Nobody may be left without a word. */
@@ -160,7 +161,7 @@ describe('a restore of both sides', () => {
     for (const { name, times, hows } of chosen(index)) {
       it(`ends with the old disks or the new ones on both when \`${where}\` goes wrong ${name}`, async () => {
         for (const how of hows) {
-          await using stage = await splitStage();
+          await using stage = await splitStage({ fastRestore: true });
           const { standIn } = stage;
           standIn.write('before');
           const { point } = await stage.backup();

@@ -107,6 +107,7 @@ describe('a restore of both sides that is killed', () => {
   const pointed = async (options: SplitOptions, isArmed: { now: boolean }): Promise<[SplitStage, Running]> => {
     const { at, around = {} } = options;
     const stage = await splitStage({
+      fastRestore: true,
       at: async (transition) => (isArmed.now ? await at?.(transition) : undefined),
       around: {
         before: async (command) => (isArmed.now ? await around.before?.(command) : undefined),
@@ -144,6 +145,6 @@ describe('a restore of both sides that is killed', () => {
       assert.deepEqual((await stage.recover()).failures, []);
       assertRestoredOrOld(stage.standIn);
     }
-    assert.ok(places >= 12, String(places));
+    assert.ok(places >= 14, String(places));
   });
 });

@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { Ec2 } from '../../src/adapters/machines/ec2/machines.ts';
 import { config as ec2Config } from '../../src/adapters/machines/ec2/config.ts';
 import { clusterpro } from '../../src/adapters/topology/clusterpro/topology.ts';
@@ -19,7 +21,7 @@ export const minuteMs = 60_000;
 
 const limits: SplitLimits = {
   ...{ answer: 2 * minuteMs, off: 5 * minuteMs, boot: 10 * minuteMs, service: 5 * minuteMs, group: 5 * minuteMs },
-  ...{ whole: 60 * minuteMs, attach: 5 * minuteMs, act: minuteMs, autoRecovery: 3 * minuteMs },
+  ...{ whole: 60 * minuteMs, attach: 5 * minuteMs, fast: 90 * minuteMs, act: minuteMs, autoRecovery: 3 * minuteMs },
   ...{ snapshot: 60 * minuteMs, oneCopy: 30 * minuteMs, poll: 15_000 },
 };
 
@@ -30,8 +32,11 @@ export interface SplitStage extends AsyncDisposable {
   readonly workload: Workload;
   readonly environment: Environment;
   readonly findings: Finding[];
+  readonly notes: string[];
   readonly alarms: object[];
   backup(signal?: AbortSignal): Promise<BackupResult>;
+  /** Makes all that was begun look as if this process had been killed. */
+  endProcess(): Promise<void>;
   /** As a new process would do it after this one was killed. */
   recover(): Promise<Recovered>;
 }
@@ -42,6 +47,7 @@ export interface SplitOptions {
   /** Called at each transition; one that never returns is a run that was killed there. */
   readonly at?: (transition: string) => Promise<void> | void;
   readonly around?: Around;
+  readonly fastRestore?: boolean;
 }
 
 /** The stand-in's `aws` in this process. */
@@ -92,11 +98,17 @@ export async function splitStage(options: SplitOptions = {}): Promise<SplitStage
   const standIn = stack.use(await clusterproStandIn(options.standIn));
   const stage = stack.use(await scene());
   const findings: Finding[] = [];
+  const notes: string[] = [];
   const alarms: object[] = [];
   const environment: Environment = {
     ...stage.environment,
     clock: virtualClock(standIn),
-    reporter: { step: () => undefined, progress: () => undefined, finding: (finding) => void findings.push(finding) },
+    reporter: {
+      step: () => undefined,
+      progress: () => undefined,
+      finding: (finding) => void findings.push(finding),
+      note: (said) => void notes.push(said),
+    },
     notify: (document) => Promise.resolve(void alarms.push(document)),
     fault: async (transition) => await options.at?.(transition),
   };
@@ -118,7 +130,7 @@ export async function splitStage(options: SplitOptions = {}): Promise<SplitStage
     );
     return {
       ...stage.workload,
-      mirrorSplit: { machines, limits: { ...limits, ...options.limits } },
+      mirrorSplit: { machines, limits: { ...limits, ...options.limits }, fastRestore: options.fastRestore === true },
       cluster: {
         topology,
         ...{ policy: 'primary', maxLagMs: 10_000, stunMs: 0, holdOff: false },
@@ -128,12 +140,18 @@ export async function splitStage(options: SplitOptions = {}): Promise<SplitStage
     };
   };
   const workload = workloadOf(options.around ?? {});
+  const end = async (): Promise<void> => {
+    await endProcess(stage);
+    // With a process its locks go.
+    await rm(join(stage.state, 'locks'), { recursive: true, force: true });
+  };
   const kept = stack.move();
   return {
-    ...{ standIn, scene: stage, workload, environment, findings, alarms },
+    ...{ standIn, scene: stage, workload, environment, findings, notes, alarms },
     backup: (signal = never) => backup(workload, environment, { method: 'mirror-split', level: undefined, signal }),
+    endProcess: end,
     async recover() {
-      await endProcess(stage);
+      await end();
       const { fault: _, ...unharmed } = environment;
       return await recover([workloadOf({})], unharmed, { discard: undefined, signal: never });
     },
@@ -181,6 +199,11 @@ export function assertRestoredOrOld(standIn: ClusterproStandIn): 'restored' | 'o
     isOld ? [null, null] : ['snap-00000000000000001', 'snap-00000000000000001'],
   );
   assert.deepEqual(rows, isOld ? ['before', 'after'] : ['before']);
+  // It is billed for as long as it is on.
+  assert.deepEqual(
+    Object.values(standIn.state.snapshots).flatMap(({ fast }) => fast),
+    [],
+  );
   // The new ones are gone when the old ones are back; the old ones are never removed.
   assert.equal(Object.keys(volumes).length, isOld ? 2 : 4);
   standIn.write('last');

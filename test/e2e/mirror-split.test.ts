@@ -1,13 +1,18 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import { readConfig } from '../../src/config/load.ts';
 import { backup } from '../../src/flows/backup.ts';
+import { lockWorkload } from '../../src/flows/environment.ts';
+import { recover } from '../../src/flows/recover.ts';
 import { prepareRecovery } from '../../src/flows/materialize.ts';
 import { planSplitBackup } from '../../src/flows/mirror-split-plan.ts';
 import { restoreAsIs } from '../../src/model/recovery.ts';
 import { readRecord } from '../../src/flows/record.ts';
+import { forgetSplit } from '../../src/flows/mirror-split-forget.ts';
+import type { Point } from '../../src/model/point.ts';
 import { splitRestore } from '../../src/flows/mirror-split-restore.ts';
-import { assertWhole, minuteMs, splitStage } from './mirror-split-stage.ts';
+import { assertRestoredOrOld, assertWhole, minuteMs, splitStage, type SplitStage } from './mirror-split-stage.ts';
 import { never } from './toy-scene.ts';
 
 describe('a backup of the standby of a split mirror', () => {
@@ -44,6 +49,140 @@ describe('a restore of both sides', () => {
     assert.deepEqual(standIn.data('vol-i-1').rows, ['before', 'lost on purpose']);
     assert.deepEqual(standIn.mirror(), { status: 'Normal', colours: ['GREEN', 'GREEN'] });
     assert.equal(standIn.state.group.current, 'server1');
+  });
+});
+
+describe('a restore that is cancelled', () => {
+  for (const [transition, isDone] of [
+    ['after:leave', false],
+    ['before:take', true],
+    ['after:take', true],
+  ] as const) {
+    it(`${transition} ${isDone ? 'is done all the same, and says so' : 'has the old disks again'}`, async () => {
+      const controller = new AbortController();
+      let isArmed = false;
+      await using stage = await splitStage({
+        at: (now) => (isArmed && now === transition ? controller.abort() : undefined),
+      });
+      stage.standIn.write('before');
+      const { point } = await stage.backup();
+      stage.standIn.write('after');
+      isArmed = true;
+      const run = splitRestore(stage.workload, stage.environment, { point, signal: controller.signal });
+      if (isDone) await run;
+      else await assert.rejects(run, { code: 'cancelled' });
+      assert.equal(assertRestoredOrOld(stage.standIn), isDone ? 'restored' : 'old');
+      assert.deepEqual((await stage.recover()).runs, []);
+    });
+  }
+});
+
+describe('two that recover at once', () => {
+  it('are one: the other leaves the cluster to it', async () => {
+    await using stage = await splitStage({
+      at: (now) => (now === 'after:break' ? new Promise(() => undefined) : undefined),
+    });
+    void stage.backup();
+    while (stage.standIn.mirror().status === 'Normal') await setImmediate();
+    await stage.endProcess();
+    const lock = await lockWorkload(stage.environment, stage.workload.name);
+    const request = { discard: undefined, signal: never };
+    const { fault: _, ...unharmed } = stage.environment;
+    const { runs, findings } = await recover([stage.workload], unharmed, request);
+    assert.deepEqual(runs, []);
+    assert.match(findings[0]?.said ?? '', /another process is at work/);
+    lock.release();
+    assert.deepEqual(
+      (await stage.recover()).runs.map(({ how }) => how),
+      ['undone'],
+    );
+    assertWhole(stage.standIn, 0);
+  });
+});
+
+describe('a restore with fast restore', () => {
+  it('has it on until both volumes are there, and leaves alone what somebody else has on', async () => {
+    await using stage = await splitStage({ fastRestore: true, standIn: { fastMs: 3 * minuteMs } });
+    const { standIn } = stage;
+    standIn.write('before');
+    const { point } = await stage.backup();
+    const snapshot = point.volumes[0]?.snapshot ?? '';
+    const others = ['--availability-zones', 'ap-northeast-1a', '--source-snapshot-ids', snapshot];
+    standIn.ec2('enable-fast-snapshot-restores', ...others);
+    const { findings } = await splitRestore(stage.workload, stage.environment, { point, signal: never });
+    assert.deepEqual(findings, []);
+    assert.deepEqual(standIn.state.snapshots[snapshot]?.fast, ['ap-northeast-1a']);
+    const made = Object.values(standIn.state.volumes).filter(({ snapshot: from }) => from === snapshot);
+    assert.deepEqual(
+      made.map(({ madeFast }) => madeFast),
+      [true, true],
+    );
+    assert.match(stage.notes.join(), /fast restore is not on yet/);
+  });
+
+  it('is given up before anything else is touched when it does not come on in time', async () => {
+    await using stage = await splitStage({
+      fastRestore: true,
+      standIn: { fastMs: 60 * minuteMs },
+      limits: { fast: 5 * minuteMs },
+    });
+    const { point } = await stage.backup();
+    const request = { point, signal: never };
+    await assert.rejects(splitRestore(stage.workload, stage.environment, request), {
+      code: 'command-failed',
+      message: /is not on in ap-northeast-1a, ap-northeast-1c/,
+    });
+    assert.deepEqual(Object.values(stage.standIn.state.snapshots)[0]?.fast, []);
+    assertWhole(stage.standIn, 1);
+  });
+});
+
+describe('a point that is forgotten', () => {
+  const forget = async (stage: SplitStage, point: Point, dryRun = false): Promise<unknown> => {
+    const others = (await stage.environment.catalog()).points().filter(({ id }) => id !== point.id);
+    return await forgetSplit(stage.workload, stage.environment, { point, others, dryRun, signal: never });
+  };
+
+  it('goes with its snapshot and nothing else, and not in a dry run', async () => {
+    await using stage = await splitStage();
+    const { point: first } = await stage.backup();
+    const { point: second } = await stage.backup();
+    stage.standIn.ec2('create-snapshot', '--volume-id', 'vol-i-2', '--description', "somebody's");
+    await forget(stage, first, true);
+    assertWhole(stage.standIn, 3);
+    assert.deepEqual(await forget(stage, first), { point: first.id, snapshots: [first.volumes[0]?.snapshot] });
+    assertWhole(stage.standIn, 2);
+    assert.equal((await stage.scene.repository.snapshots()).length, 1);
+    await assert.rejects(forget(stage, second), { code: 'point-needed', message: /no other/ });
+    assertWhole(stage.standIn, 2);
+  });
+
+  it('is kept while its volumes are made, while its run is copied, and when its snapshot is not ours', async () => {
+    await using stage = await splitStage();
+    const { standIn } = stage;
+    const { point } = await stage.backup();
+    await stage.backup();
+    const snapshot = point.volumes[0]?.snapshot ?? '';
+    standIn.ec2('create-volume', '--snapshot-id', snapshot, '--availability-zone', 'ap-northeast-1a');
+    await assert.rejects(forget(stage, point), { code: 'point-needed', message: /a restore is under way/ });
+    standIn.advance(minuteMs);
+    standIn.change(({ snapshots }) => void Object.assign(snapshots[snapshot] ?? assert.fail(), { tags: {} }));
+    await assert.rejects(forget(stage, point), { code: 'point-needed', message: /has not the tag/ });
+    assert.equal(Object.keys(standIn.state.snapshots).length, 2);
+    assert.equal((await stage.environment.catalog()).points().length, 2);
+  });
+
+  it('is an alarm when its snapshot cannot be deleted, and is no point by then; recover finishes it', async () => {
+    await using stage = await splitStage();
+    const { point } = await stage.backup();
+    await stage.backup();
+    stage.standIn.fault({ where: 'aws ec2 delete-snapshot', how: 'fails', times: 1_000_000 });
+    await assert.rejects(forget(stage, point), { code: 'undo-failed' });
+    assert.equal((await stage.environment.catalog()).points().length, 1);
+    stage.standIn.change((state) => void state.faults.splice(0));
+    const { runs, failures } = await stage.recover();
+    assert.deepEqual([runs.map(({ how }) => how), failures], [['finished'], []]);
+    assertWhole(stage.standIn, 1);
   });
 });
 
@@ -117,7 +256,7 @@ describe('the method mirror-split', () => {
     const { findings } = await stage.backup();
     assert.match(findings[1]?.said ?? '', /one copy and no failover for \d+ s, longer than the 60 s/);
     assert.equal(stage.alarms.length, 1);
-    const said = stage.findings.map((finding) => finding.said).join('\n');
+    const said = stage.notes.join('\n');
     assert.match(said, /waiting: the standby copies what it missed, for \d+ s of at most 3600 s/);
   });
 

@@ -92,13 +92,14 @@ function asInstance(world: World, each: Server): object {
   };
 }
 
-function asVolume({ id, zone, state, attachment, snapshot: from }: Volume): object {
+function asVolume({ id, zone, state, attachment, snapshot: from, madeFast }: Volume): object {
   return {
     VolumeId: id,
     AvailabilityZone: zone,
     State: state,
     SnapshotId: from ?? '',
     Size: 20,
+    FastRestored: madeFast,
     Attachments:
       attachment === null
         ? []
@@ -185,7 +186,7 @@ const verbs: Readonly<Record<string, (world: World, options: Options) => object>
   'describe-volumes': (world, options) => ({
     Volumes: (options.get('--volume-ids') ?? Object.keys(world.state.volumes))
       .map((id) => volume(world, id, 'DescribeVolumes'))
-      .filter(({ tags }) => matches(options, tags, {}))
+      .filter(({ tags, snapshot: from }) => matches(options, tags, { 'snapshot-id': from ?? '' }))
       .map(asVolume),
   }),
   'describe-snapshots': (world, options) => ({
@@ -204,6 +205,8 @@ const verbs: Readonly<Record<string, (world: World, options: Options) => object>
       state: 'pending',
       tags: tagsOf(options),
       fast: [],
+      fastFromMs: {},
+      fastOffMs: {},
     };
     // The cut is now, whenever the upload ends.
     copyPartitions(world, `volumes/${of.id}`, `snapshots/${made.id}`);
@@ -235,6 +238,7 @@ const verbs: Readonly<Record<string, (world: World, options: Options) => object>
       attachment: null,
       snapshot: from.id,
       tags: tagsOf(options),
+      madeFast: fastStateOf(world, from, one(options, '--availability-zone')) === 'enabled',
     };
     if (from.state !== 'completed')
       throw new Refusal('IncorrectState', 'CreateVolume', `Snapshot is in invalid state - ${from.state}`);
@@ -280,18 +284,49 @@ const verbs: Readonly<Record<string, (world: World, options: Options) => object>
   },
   'enable-fast-snapshot-restores': (world, options) => fastRestore(world, options, true),
   'disable-fast-snapshot-restores': (world, options) => fastRestore(world, options, false),
+  'describe-fast-snapshot-restores': (world, options) => ({
+    FastSnapshotRestores: Object.values(world.state.snapshots)
+      .filter(({ tags, id }) => matches(options, tags, { 'snapshot-id': id }))
+      .flatMap((of) =>
+        [...of.fast, ...Object.keys(of.fastOffMs)].map((zone) => ({
+          ...{ SnapshotId: of.id, AvailabilityZone: zone, State: fastStateOf(world, of, zone) },
+          StateTransitionReason: 'Client.UserInitiated',
+        })),
+      ),
+  }),
 };
+
+/** The words of EC2; those of what is off for long are left out by it. */
+function fastStateOf(world: World, { fast, fastFromMs, fastOffMs }: Snapshot, zone: string): string {
+  const { nowMs, options } = world.state;
+  if (!fast.includes(zone)) return nowMs - (fastOffMs[zone] ?? 0) < settleMs ? 'disabling' : 'disabled';
+  const sinceMs = nowMs - (fastFromMs[zone] ?? 0);
+  return sinceMs < settleMs ? 'enabling' : sinceMs < options.fastMs ? 'optimizing' : 'enabled';
+}
 
 function fastRestore(world: World, options: Options, on: boolean): object {
   const zones = options.get('--availability-zones') ?? [];
   const ids = options.get('--source-snapshot-ids') ?? [];
   for (const id of ids) {
     const of = snapshot(world, id, on ? 'EnableFastSnapshotRestores' : 'DisableFastSnapshotRestores');
-    of.fast = on ? [...new Set([...of.fast, ...zones])] : of.fast.filter((zone) => !zones.includes(zone));
+    for (const zone of zones) {
+      const isOn = of.fast.includes(zone);
+      if (on && !isOn) {
+        of.fast.push(zone);
+        of.fastFromMs[zone] = world.state.nowMs;
+        delete of.fastOffMs[zone];
+      } else if (!on && isOn) {
+        of.fast = of.fast.filter((each) => each !== zone);
+        of.fastOffMs[zone] = world.state.nowMs;
+      }
+    }
   }
   return {
     Successful: ids.flatMap((SnapshotId) =>
-      zones.map((AvailabilityZone) => ({ SnapshotId, AvailabilityZone, State: on ? 'enabling' : 'disabling' })),
+      zones.map((AvailabilityZone) => ({
+        ...{ SnapshotId, AvailabilityZone, State: on ? 'enabling' : 'disabling' },
+        StateTransitionReason: 'Client.UserInitiated',
+      })),
     ),
     Unsuccessful: [],
   };

@@ -26,6 +26,7 @@ const defaults: Options = {
   shutdownMs: 20_000,
   snapshotMs: 120_000,
   jobMs: 5_000,
+  fastMs: 60_000,
   autoRecovery: true,
   initialConstruction: false,
   otherMonitors: [],
@@ -82,6 +83,7 @@ export class ClusterproStandIn implements AsyncDisposable {
         attachment: { instance, device: '/dev/sdb', state: 'attached' },
         snapshot: null,
         tags: {},
+        madeFast: false,
       };
       this.#store.putClusterPartition(`volumes/${id}`, {
         resource: 'md1',

@@ -33,6 +33,8 @@ export interface Options {
   readonly shutdownMs: number;
   readonly snapshotMs: number;
   readonly jobMs: number;
+  /** Until fast restore is on. */
+  readonly fastMs: number;
   readonly autoRecovery: boolean;
   /** [Execute initial mirror construction] of the mirror disk resource. */
   readonly initialConstruction: boolean;
@@ -80,6 +82,7 @@ export interface Volume {
   } | null;
   readonly snapshot: string | null;
   readonly tags: Tags;
+  readonly madeFast: boolean;
 }
 
 export type Tags = Readonly<Record<string, string>>;
@@ -91,8 +94,10 @@ export interface Snapshot {
   readonly startedMs: number;
   state: 'pending' | 'completed';
   readonly tags: Tags;
-  /** Zones with fast restore. */
+  /** Zones with fast restore, on or about to be, and since when; and those in which it goes off. */
   fast: string[];
+  fastFromMs: Record<string, number>;
+  fastOffMs: Record<string, number>;
 }
 
 export type Timer =

@@ -15,7 +15,7 @@ function ec2(settings: Pick<Config, 'region' | 'profile'>, verb: string, ...rest
     ...rest,
     ...(region === undefined ? [] : ['--region', region]),
     ...(profile === undefined ? [] : ['--profile', profile]),
-    ...['--output', 'json', '--no-cli-pager'],
+    ...['--output', 'json'],
   ];
 }
 
@@ -59,8 +59,19 @@ export const createVolume = (
 ];
 export const volumesOf = (where: Where, run: string, server: string): Argv =>
   ec2(where, 'describe-volumes', '--filters', filter(runTag, run), filter(serverTag, server));
+export const volumesFrom = (where: Where, snapshot: string): Argv =>
+  ec2(where, 'describe-volumes', '--filters', `Name=snapshot-id,Values=${snapshot}`);
 export const deleteVolume = (where: Where, id: string): Argv => ec2(where, 'delete-volume', '--volume-id', id);
 export const detachVolume = (where: Where, id: string, instance: string): Argv =>
   ec2(where, 'detach-volume', '--volume-id', id, '--instance-id', instance);
 export const attachVolume = (where: Where, id: string, instance: string, device: string): Argv =>
   ec2(where, 'attach-volume', '--volume-id', id, '--instance-id', instance, '--device', device);
+
+const fast = (where: Where, verb: string, snapshot: string, zones: readonly string[]): Argv =>
+  ec2(where, verb, '--availability-zones', ...zones, '--source-snapshot-ids', snapshot);
+export const enableFast = (where: Where, snapshot: string, zones: readonly string[]): Argv =>
+  fast(where, 'enable-fast-snapshot-restores', snapshot, zones);
+export const disableFast = (where: Where, snapshot: string, zones: readonly string[]): Argv =>
+  fast(where, 'disable-fast-snapshot-restores', snapshot, zones);
+export const fastStates = (where: Where, snapshot: string): Argv =>
+  ec2(where, 'describe-fast-snapshot-restores', '--filters', `Name=snapshot-id,Values=${snapshot}`);

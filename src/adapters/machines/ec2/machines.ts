@@ -1,11 +1,19 @@
+import { StillpointError } from '../../../model/errors.ts';
 import { environmentFor } from '../../../platform/exec-through.ts';
 import type { Exec } from '../../../platform/exec.ts';
-import type { CutSnapshot, MachineLook, Machines, MadeVolume } from '../../../ports/machines.ts';
+import type { CutSnapshot, FastRestore, MachineLook, Machines, MadeVolume } from '../../../ports/machines.ts';
 import type { MachinesModule } from '../../../ports/module.ts';
 import * as commands from './commands.ts';
 import type { Argv } from './commands.ts';
 import { config, type Config } from './config.ts';
-import { parseConsole, parseInstance, parseSnapshots, parseVolumes } from './parse.ts';
+import {
+  parseConsole,
+  parseFastStates,
+  parseInstance,
+  parseSnapshots,
+  parseUnsuccessful,
+  parseVolumes,
+} from './parse.ts';
 
 const commandMs = 60_000;
 
@@ -82,6 +90,24 @@ export class Ec2 implements Machines {
     return parseVolumes(await this.#run(commands.volumesOf(this.#settings, run, server)));
   }
 
+  async volumesOf(snapshot: string): Promise<readonly MadeVolume[]> {
+    return parseVolumes(await this.#run(commands.volumesFrom(this.#settings, snapshot)));
+  }
+
+  readonly fast: FastRestore = {
+    price: 'billed for each zone by the minute, an hour at least',
+    states: async (snapshot) =>
+      parseFastStates(await this.#run(commands.fastStates(this.#settings, snapshot)), snapshot),
+    enable: async (snapshot, zones) => {
+      const argv = commands.enableFast(this.#settings, snapshot, zones);
+      refuseUnsuccessful(await this.#run(argv), argv[2] ?? '');
+    },
+    disable: async (snapshot, zones) => {
+      const argv = commands.disableFast(this.#settings, snapshot, zones);
+      refuseUnsuccessful(await this.#run(argv), argv[2] ?? '');
+    },
+  };
+
   async deleteVolume(id: string): Promise<void> {
     await this.#run(commands.deleteVolume(this.#settings, id));
   }
@@ -94,23 +120,38 @@ export class Ec2 implements Machines {
     await this.#run(commands.attachVolume(this.#settings, volume, this.machineOf(server), this.deviceOf(server)));
   }
 
-  command(what: 'snapshot' | 'start', subject: string): string {
-    const argv =
-      what === 'snapshot'
-        ? commands.createSnapshot(this.#settings, subject, 'RUN')
-        : commands.startInstance(this.#settings, this.machineOf(subject));
-    return argv.slice(0, 5).join(' ');
+  command(what: Parameters<Machines['command']>[0], subject: string): string {
+    switch (what) {
+      case 'snapshot':
+        return commands.createSnapshot(this.#settings, subject, 'RUN').slice(0, 5).join(' ');
+      case 'start':
+        return commands.startInstance(this.#settings, this.machineOf(subject)).slice(0, 5).join(' ');
+      case 'enable-fast':
+        return commands.enableFast(this.#settings, subject, []).slice(0, 3).join(' ');
+      case 'delete-snapshot':
+        return commands.deleteSnapshot(this.#settings, subject).slice(0, 5).join(' ');
+    }
   }
 
   async #run(argv: Argv, signal?: AbortSignal): Promise<string> {
     const command = {
       argv,
-      env: environmentFor(ofAws),
+      // Empty: no pager. Version 1 has none and knows no option for it.
+      env: { ...environmentFor(ofAws), AWS_PAGER: '' },
       timeoutMs: commandMs,
       ...(signal === undefined ? {} : { signal }),
     };
     return (await this.#exec.check(command)).stdout;
   }
+}
+
+/** The call may be well and refuse a zone all the same. */
+function refuseUnsuccessful(output: string, verb: string): void {
+  const why = parseUnsuccessful(output, verb);
+  if (why === '') return;
+  throw new StillpointError('command-failed', `\`aws ec2 ${verb}\` was refused: ${why}`, {
+    hint: 'see the quota of fast snapshot restores, or leave mirrorSplit.fastRestore out',
+  });
 }
 
 /** On this machine, where the `aws` program is. */

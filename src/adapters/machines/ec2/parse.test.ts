@@ -1,8 +1,15 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { config } from './config.ts';
-import { createSnapshot, createVolume } from './commands.ts';
-import { parseConsole, parseInstance, parseSnapshots, parseVolumes } from './parse.ts';
+import { createSnapshot, createVolume, disableFast, enableFast } from './commands.ts';
+import {
+  parseConsole,
+  parseFastStates,
+  parseInstance,
+  parseSnapshots,
+  parseUnsuccessful,
+  parseVolumes,
+} from './parse.ts';
 
 const instance = (state: string, device = '/dev/sdb'): string =>
   JSON.stringify({
@@ -38,10 +45,46 @@ describe('what aws prints', () => {
     ]);
     const volume = { VolumeId: 'v', AvailabilityZone: 'a', State: 'available', SnapshotId: 's' };
     assert.deepEqual(parseVolumes(JSON.stringify({ Volumes: [volume] })), [
-      { id: 'v', zone: 'a', state: 'available', snapshot: 's' },
+      { id: 'v', zone: 'a', state: 'available', snapshot: 's', madeFast: undefined },
     ]);
+    assert.equal(parseVolumes(JSON.stringify({ Volumes: [{ ...volume, FastRestored: true }] }))[0]?.madeFast, true);
     assert.equal(parseConsole(JSON.stringify({ Output: '1\n2\n3\n4\n5\n6\n' })), '2\n3\n4\n5\n6');
     assert.equal(parseConsole('{}'), '');
+  });
+});
+
+describe('fast restore', () => {
+  it('is on, beginning or off by zone, of the one snapshot', () => {
+    const told = ['enabling', 'optimizing', 'enabled', 'disabling', 'disabled', 'new word'].map((State, index) => ({
+      ...{ SnapshotId: 's', AvailabilityZone: `z${index}`, State },
+    }));
+    const other = { SnapshotId: 'other', AvailabilityZone: 'z9', State: 'enabled' };
+    assert.deepEqual(parseFastStates(JSON.stringify({ FastSnapshotRestores: [...told, other] }), 's'), {
+      ...{ z0: 'beginning', z1: 'beginning', z2: 'on', z3: 'off', z4: 'off', z5: 'unknown' },
+    });
+  });
+
+  it('may be refused in a zone by a call that was well', () => {
+    assert.equal(parseUnsuccessful(JSON.stringify({ Successful: [{}] }), 'v'), '');
+    const errors = [
+      { AvailabilityZone: 'a', Error: { Code: 'Quota', Message: 'too many' } },
+      { AvailabilityZone: 'b', Error: { Code: 'Quota' } },
+      { Error: {} },
+      {},
+    ];
+    assert.equal(
+      parseUnsuccessful(JSON.stringify({ Unsuccessful: [{ FastSnapshotRestoreStateErrors: errors }] }), 'v'),
+      'a: too many; b: Quota; some zone: no reason; some zone: no reason',
+    );
+    assert.throws(() => parseUnsuccessful('nothing', 'v'), { code: 'command-failed' });
+  });
+
+  it('is switched by snapshot and zones', () => {
+    assert.deepEqual(enableFast({}, 's', ['a', 'b']).slice(2), [
+      ...['enable-fast-snapshot-restores', '--availability-zones', 'a', 'b', '--source-snapshot-ids', 's'],
+      ...['--output', 'json'],
+    ]);
+    assert.equal(disableFast({}, 's', ['a'])[2], 'disable-fast-snapshot-restores');
   });
 });
 
@@ -50,7 +93,7 @@ describe('commands', () => {
     const where = { region: 'eu-central-1', profile: 'backup' };
     assert.deepEqual(createSnapshot(where, 'vol-1', 'run'), [
       ...['aws', 'ec2', 'create-snapshot', '--volume-id', 'vol-1', '--description', 'stillpoint run'],
-      ...['--region', 'eu-central-1', '--profile', 'backup', '--output', 'json', '--no-cli-pager'],
+      ...['--region', 'eu-central-1', '--profile', 'backup', '--output', 'json'],
       ...['--tag-specifications', 'ResourceType=snapshot,Tags=[{Key=stillpoint-run,Value=run}]'],
     ]);
     assert.match(
@@ -65,5 +108,7 @@ describe('commands', () => {
     assert.ok(config.safeParse({ instances, devices: { one: device, two: device } }).success);
     assert.ok(!config.safeParse({ instances, devices: { one: device } }).success);
     assert.ok(!config.safeParse({ instances: { one: 'i-1' }, devices: { one: device } }).success);
+    const several = config.safeParse({ instances, devices: { one: [device, device], two: device } });
+    assert.match(several.error?.issues[0]?.message ?? '', /a mirror on several volumes is not handled/);
   });
 });

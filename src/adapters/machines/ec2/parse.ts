@@ -1,14 +1,14 @@
 import { z } from 'zod';
 import { StillpointError } from '../../../model/errors.ts';
 import type { MachineState } from '../../../model/mirror-split.ts';
-import type { CutSnapshot, MachineLook, MadeVolume } from '../../../ports/machines.ts';
+import type { CutSnapshot, FastState, MachineLook, MadeVolume } from '../../../ports/machines.ts';
 
 function read<T>(output: string, shape: z.ZodType<T>, verb: string): T {
   try {
     return shape.parse(JSON.parse(output));
   } catch (cause) {
     throw new StillpointError('command-failed', `\`aws ec2 ${verb}\` printed something that is not understood`, {
-      hint: 'run it by hand; version 2 of the AWS command line is needed',
+      hint: 'run it by hand; version 1 or 2 of the AWS command line is needed',
       cause,
     });
   }
@@ -64,17 +64,69 @@ export function parseSnapshots(output: string): readonly CutSnapshot[] {
 
 const volumes = z.object({
   Volumes: z.array(
-    z.object({ VolumeId: z.string(), AvailabilityZone: z.string(), State: z.string(), SnapshotId: z.string() }),
+    z.object({
+      ...{ VolumeId: z.string(), AvailabilityZone: z.string(), State: z.string(), SnapshotId: z.string() },
+      FastRestored: z.boolean().optional(),
+    }),
   ),
 });
 
 export function parseVolumes(output: string): readonly MadeVolume[] {
-  return read(output, volumes, 'describe-volumes').Volumes.map(({ VolumeId, AvailabilityZone, State, SnapshotId }) => ({
-    id: VolumeId,
-    zone: AvailabilityZone,
-    state: State,
-    snapshot: SnapshotId,
-  }));
+  return read(output, volumes, 'describe-volumes').Volumes.map(
+    ({ VolumeId, AvailabilityZone, State, SnapshotId, FastRestored }) => ({
+      id: VolumeId,
+      zone: AvailabilityZone,
+      state: State,
+      snapshot: SnapshotId,
+      madeFast: FastRestored,
+    }),
+  );
+}
+
+const fastRestores = z.object({
+  FastSnapshotRestores: z.array(z.object({ SnapshotId: z.string(), AvailabilityZone: z.string(), State: z.string() })),
+});
+
+const fastWords: Readonly<Record<string, FastState>> = {
+  enabling: 'beginning',
+  optimizing: 'beginning',
+  enabled: 'on',
+  disabling: 'off',
+  disabled: 'off',
+};
+
+export function parseFastStates(output: string, snapshot: string): Readonly<Record<string, FastState>> {
+  return Object.fromEntries(
+    read(output, fastRestores, 'describe-fast-snapshot-restores')
+      .FastSnapshotRestores.filter(({ SnapshotId }) => SnapshotId === snapshot)
+      .map(({ AvailabilityZone, State }) => [AvailabilityZone, fastWords[State] ?? 'unknown']),
+  );
+}
+
+const unsuccessful = z.object({
+  Unsuccessful: z
+    .array(
+      z.object({
+        FastSnapshotRestoreStateErrors: z.array(
+          z.object({
+            AvailabilityZone: z.string().optional(),
+            Error: z.object({ Code: z.string().optional(), Message: z.string().optional() }).optional(),
+          }),
+        ),
+      }),
+    )
+    .default([]),
+});
+
+/** Why it was refused in a zone, although the call was well; empty = it was not. */
+export function parseUnsuccessful(output: string, verb: string): string {
+  return read(output, unsuccessful, verb)
+    .Unsuccessful.flatMap(({ FastSnapshotRestoreStateErrors }) => FastSnapshotRestoreStateErrors)
+    .map(
+      ({ AvailabilityZone = 'some zone', Error: why }) =>
+        `${AvailabilityZone}: ${why?.Message ?? why?.Code ?? 'no reason'}`,
+    )
+    .join('; ');
 }
 
 const console = z.object({ Output: z.string().default('') });

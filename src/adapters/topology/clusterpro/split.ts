@@ -86,7 +86,12 @@ export class ClusterproSplit implements Split {
   }
 
   async recover(on: string): Promise<void> {
-    for (const mirror of this.mirrors) await this.#act(on, commands.recoverMirror(this.#directory, mirror), actMs);
+    // One that is whole already refuses it, which must not keep the others from it.
+    const told = await Promise.allSettled(
+      this.mirrors.map((mirror) => this.#act(on, commands.recoverMirror(this.#directory, mirror), actMs)),
+    );
+    const failed = told.find(({ status }) => status === 'rejected');
+    if (failed?.status === 'rejected') throw failed.reason;
   }
 
   async phase(phase: SplitPhase, server: string): Promise<void> {
@@ -99,21 +104,21 @@ export class ClusterproSplit implements Split {
 
   command(step: Parameters<Split['command']>[0]): string {
     const directory = this.#directory;
-    const mirror = this.mirrors.join(' ');
-    const monitor = this.monitors.join(' ');
+    const each = (names: readonly string[], argv: (name: string) => Argv): string =>
+      names.map((name) => argv(name).join(' ')).join('; ');
     switch (step) {
       case 'stop-group':
         return commands.stopGroup(directory, this.#settings.group).join(' ');
       case 'start-group':
         return commands.startGroup(directory, this.#settings.group).join(' ');
       case 'suspend':
-        return commands.suspendMonitor(directory, monitor, 'SERVER').join(' ');
+        return each(this.monitors, (monitor) => commands.suspendMonitor(directory, monitor, 'SERVER'));
       case 'resume':
-        return commands.resumeMonitor(directory, monitor, 'SERVER').join(' ');
+        return each(this.monitors, (monitor) => commands.resumeMonitor(directory, monitor, 'SERVER'));
       case 'break':
-        return commands.breakMirror(directory, mirror).join(' ');
+        return each(this.mirrors, (mirror) => commands.breakMirror(directory, mirror));
       case 'recover':
-        return commands.recoverMirror(directory, mirror).join(' ');
+        return each(this.mirrors, (mirror) => commands.recoverMirror(directory, mirror));
       case 'backup-pre':
       case 'backup-post':
       case 'restore-pre':
