@@ -110,7 +110,11 @@ export async function labelsOfBases(
   const catalog = await environment.catalog();
   const labels = workloads
     .filter(({ changedBlocks }) => changedBlocks === true)
-    .flatMap(({ name }) => catalog.points(name).find(({ volumes }) => volumes.length > 0) ?? [])
+    // The disk of a split mirror is another one, and no base of the next map.
+    .flatMap(
+      ({ name }) =>
+        catalog.points(name).find(({ volumes, method }) => volumes.length > 0 && method !== 'mirror-split') ?? [],
+    )
     .map(({ id }) => labelOf(id));
   return new Set(labels);
 }

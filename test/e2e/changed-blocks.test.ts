@@ -12,7 +12,8 @@ import { recover } from '../../src/flows/recover.ts';
 import { StillpointError } from '../../src/model/errors.ts';
 import { normalize } from '../../src/model/ranges.ts';
 import type { ByteRange } from '../../src/model/storage.ts';
-import type { Workload } from '../../src/flows/environment.ts';
+import { newRunId, type Workload } from '../../src/flows/environment.ts';
+import { systemClock } from '../../src/platform/clock.ts';
 import type { OpenSnapshot, SnapshotProvider } from '../../src/ports/snapshot-provider.ts';
 import { fileOf } from '../doubles/toy-files.ts';
 import { never, overriding, scene, type Scene } from './toy-scene.ts';
@@ -179,6 +180,12 @@ describe('a backup that asks what changed', () => {
   it('keeps the base through recover, and removes it once it is not wanted any more', async () => {
     await using on = await stage();
     await on.backup();
+    // The point of a split mirror, of another disk, is newer.
+    const catalog = await on.scene.environment.catalog();
+    const [newest] = catalog.points(on.workload.name);
+    assert.ok(newest !== undefined);
+    const cutAt = new Date(Date.parse(newest.cutAt) + 1).toISOString();
+    catalog.addPoint({ ...newest, id: newRunId(systemClock), method: 'mirror-split', cutAt });
     const recovered = await recover([on.workload], on.scene.environment, { discard: undefined, signal: never });
     assert.equal(recovered.snapshotsRemoved, 0);
     assert.equal((await on.bases()).length, 1);
