@@ -2,7 +2,9 @@ import { backup, type BackupResult } from '../flows/backup.ts';
 import { drill } from '../flows/drill.ts';
 import { ExitCode, StillpointError } from '../model/errors.ts';
 import type { DrillResult, Level, Method, Point } from '../model/point.ts';
+import { backupPartCommand } from './backup-barrier.ts';
 import type { Answer, Context } from './command.ts';
+import { groupBackupCommand } from './group-backup.ts';
 import { drillLines, pointLines } from './point-text.ts';
 import { pointsOf, workloadOf } from './select.ts';
 import { restoreAsIs } from '../model/recovery.ts';
@@ -11,10 +13,15 @@ export interface BackupOptions {
   readonly method?: string;
   readonly level?: Level;
   readonly drill?: boolean;
+  /** As a part of a group, under the words of a coordinator on standard input. */
+  readonly barrier?: boolean;
 }
 
 export async function backupCommand(context: Context, name: string, options: BackupOptions): Promise<Answer> {
+  if (options.barrier === true) return await backupPartCommand(context, name);
   const session = await context.session();
+  const group = session.groups.get(name);
+  if (group !== undefined) return await groupBackupCommand(context, group, options);
   const workload = workloadOf(session, name);
   const result = await backup(workload, session.environment, {
     method: methodOf(options.method) ?? workload.method,

@@ -3,6 +3,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { StillpointError, messageOf } from '../model/errors.ts';
 import type { Canary } from '../ports/application.ts';
+import { passFreeze } from './barrier-report.ts';
 import { failoverOf, letFailoverGo, secureMember } from './cluster.ts';
 import { cutGroup, prepareGroup } from './group.ts';
 import { runDirectory } from './environment.ts';
@@ -70,7 +71,8 @@ export async function letGo(state: Backup): Promise<void> {
   await rm(runDirectory(state.environment, state.runId), { recursive: true, force: true });
 }
 
-export async function freeze(state: Backup): Promise<void> {
+export async function freeze(state: Backup, signal: AbortSignal): Promise<void> {
+  await passFreeze(state, signal);
   if (!state.holds) return;
   if (state.located.get().holdKind === 'writes-stopped' || state.method === 'cold') {
     state.canaryStop.abort();
@@ -100,6 +102,7 @@ export async function thawAgain(state: Backup): Promise<void> {
 
 export async function cut(state: Backup, signal: AbortSignal): Promise<void> {
   const held = state.holds ? AbortSignal.any([signal, state.hold.get().held]) : signal;
+  await state.request.barrier?.pass('cut', held);
   // What is acknowledged here must be in the copy.
   state.canaryAcknowledged = state.canary.peek()?.acknowledged;
   state.event('cut called');
@@ -111,6 +114,7 @@ export async function cut(state: Backup, signal: AbortSignal): Promise<void> {
     throw error;
   }
   state.event('cut');
+  state.request.barrier?.tell({ at: 'cut' });
 }
 
 export async function removeSnapshots(state: Backup): Promise<void> {
@@ -127,6 +131,7 @@ export async function thaw(state: Backup, signal: AbortSignal): Promise<void> {
   }
   const hold = state.hold.get();
   const { answer, by, before } = await hold.thaw();
+  state.request.barrier?.tell({ at: 'thawed' });
   if (before?.seen !== undefined) state.members.push({ when: 'cut', seen: before.seen });
   if (before?.asked !== undefined) state.asked.set(before.asked);
   if (state.starts.length === 0) state.starts = answer.starts ?? [];
