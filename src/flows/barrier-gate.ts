@@ -99,16 +99,17 @@ export class Barrier {
     const word = readLine<Word>(text, 'say');
     if (word === undefined) return;
     this.#watch(this.#begun?.silentMs ?? beginMs);
-    switch (word.say) {
-      case 'ping':
-        this.tell({ at: 'pong', id: word.id, wallMs: this.#clock.wallMs() });
-        return;
-      case 'abort':
-        this.#lose(word.why);
-        return;
-      case 'begin':
-        this.#begun = word;
-        this.#watch(word.silentMs);
+    if (word.say === 'ping') {
+      this.tell({ at: 'pong', id: word.id, wallMs: this.#clock.wallMs() });
+      return;
+    }
+    if (word.say === 'abort') {
+      this.#lose(word.why);
+      return;
+    }
+    if (word.say === 'begin') {
+      this.#begun = word;
+      this.#watch(word.silentMs);
     }
     this.#said.set(word.say, this.#clock.now());
     this.#wake();

@@ -35,9 +35,6 @@ export interface Listeners {
   readonly onProgress: (part: string, progress: { readonly bytesDone: number; readonly bytesTotal: number }) => void;
 }
 
-/** Where each stage stands in the row. */
-const order = new Map(stages.map((stage, index) => [stage, index]));
-
 /**
  * The lines to all parts: says words to all at once, and waits until all have reported a stage. The first that fails, is silent, ends its
  * line or reports out of order fails every wait.
@@ -152,12 +149,9 @@ export class Parts {
   async ended(
     limitMs: number,
   ): Promise<{ readonly unheard: readonly string[]; readonly errors: readonly StillpointError[] }> {
-    let late = false;
-    const cancel = this.#clock.after(limitMs, () => {
-      late = true;
-      this.#wake();
-    });
-    while (!late && this.#all.some((each) => !each.gone && each.ended === undefined)) {
+    const untilMs = this.#clock.monoMs() + limitMs;
+    const cancel = this.#clock.after(limitMs, () => this.#wake());
+    while (this.#clock.monoMs() < untilMs && this.#all.some((each) => !each.gone && each.ended === undefined)) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
@@ -233,23 +227,24 @@ export class Parts {
         return;
       case 'ready':
         each.ready = report;
-        break;
+        this.#reach(each, report.at, now);
+        return;
       case 'recorded':
         each.recorded = report;
-        break;
-      default:
+        this.#reach(each, report.at, now);
+        return;
+      case 'frozen':
+      case 'cut':
+      case 'thawed':
+      case 'judged':
+      case 'copied':
+        this.#reach(each, report.at, now);
     }
-    this.#reach(each, report.at, now);
   }
 
   /** In order and once: a report that comes twice, too early or not at all breaks the proof. */
   #reach(each: PartAtWork, stage: Stage, now: Moment): void {
-    const index = order.get(stage);
-    if (index === undefined) {
-      this.#fail(each, broken(each, `reported ${JSON.stringify(stage)}, which is no stage`));
-      return;
-    }
-    const before = stages[index - 1];
+    const before = stages[stages.indexOf(stage) - 1];
     if (each.heard[stage] !== undefined || (before !== undefined && each.heard[before] === undefined)) {
       this.#fail(each, broken(each, `reported ${stage} out of order`));
       return;
