@@ -193,11 +193,11 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
   };
 }
 
-/** Without a sign of life for so long a part or its coordinator is lost; inside the hold its budget counts. */
 const silentMs = 30_000;
+const undoMs = 30_000;
 
 function makeGroup({ name, parts, budgetMs, skewMs, readyMs }: GroupConfig, file: string): HostGroup {
-  return { ...{ name, budgetMs, skewMs, readyMs, silentMs }, parts: parts.map((part) => makePart(part, file)) };
+  return { ...{ name, budgetMs, skewMs, readyMs, silentMs, undoMs }, parts: parts.map((part) => makePart(part, file)) };
 }
 
 /** What a part on this machine is started with: the program that runs, and what it was given. */

@@ -271,7 +271,11 @@ const group = z
               'Accepts parts whose writers go on while they are held, if no two of them are cut further apart than this. The point is then kept as `unproven`. Without it such parts are refused.',
             examples: ['200ms'],
           }),
-        ready: upTo(24 * hourMs, 'Longest time for all parts to start, to checkpoint and to sync.', '10m'),
+        ready: upTo(
+          24 * hourMs,
+          'Longest time for all parts to start, to checkpoint and to sync; later to collect their journals, and to record.',
+          '10m',
+        ),
       })
       .prefault({})
       .describe('How the parts wait for each other.'),

@@ -46,7 +46,13 @@ async function copyOnce(state: Backup, signal: AbortSignal): Promise<void> {
   const report = await repository.save({
     entries,
     paths: located.paths.map((path) => path.path),
-    tags: [pointTag, `workload:${workload.name}`, `point:${state.runId}`],
+    tags: [
+      pointTag,
+      `workload:${workload.name}`,
+      `point:${state.runId}`,
+      // For whoever lets restic forget: a point of a group needs it.
+      ...(state.request.barrier === undefined ? [] : ['group']),
+    ],
     hostname: environment.hostname,
     time: cutWall,
     ...(parent.point === null

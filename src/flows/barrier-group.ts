@@ -8,7 +8,10 @@ export interface HostGroup {
   readonly skewMs: number | null;
   /** For all parts to start, connect, checkpoint and sync. */
   readonly readyMs: number;
+  /** Without a sign of life for so long a part or its coordinator is lost; inside the hold the budget counts. */
   readonly silentMs: number;
+  /** For a part to thaw, to remove what it made and to say so, when the barrier was given up. */
+  readonly undoMs: number;
   readonly parts: readonly GroupPart[];
 }
 

@@ -16,8 +16,6 @@ import { runJournaled } from './run.ts';
 
 /** A user who cancels is told within 5 s; what a part has not said by then is for `recover`. */
 const cancelMs = 4_000;
-/** For a part to thaw, to remove its snapshots and to say so. */
-const undoMs = 30_000;
 /** For parts whose points are recorded to remove their snapshots. */
 const endMs = 120_000;
 /** Of the budget for all to become frozen; the rest is for the cut and the thaw. */
@@ -168,7 +166,7 @@ function leftMs(state: Together): number {
 
 /** Not before all are thawed: what reads and packs would take the processor from those that are still held. */
 async function copy(state: Together, signal: AbortSignal): Promise<void> {
-  await state.parts.all('judged', undefined, signal);
+  await state.parts.all('judged', state.group.readyMs, signal);
   state.parts.say('copy');
   await state.parts.all('copied', undefined, signal);
 }
@@ -176,7 +174,7 @@ async function copy(state: Together, signal: AbortSignal): Promise<void> {
 /** From here on points of parts become real, each for itself; they are true points of their workloads, whatever becomes of the group. */
 async function confirm(state: Together, signal: AbortSignal): Promise<void> {
   state.parts.say('record');
-  await state.parts.all('recorded', undefined, signal);
+  await state.parts.all('recorded', state.group.readyMs, signal);
 }
 
 async function record(state: Together, signal: AbortSignal): Promise<void> {
@@ -273,7 +271,9 @@ async function end(state: Together): Promise<void> {
 async function giveUp(state: Together): Promise<void> {
   const { parts, request, saidFreeze, group } = state;
   parts.abort('another part failed or was late, or the run was cancelled');
-  const { unheard, errors } = await parts.ended(request.signal.aborted ? cancelMs : undoMs);
+  const { unheard, errors } = await parts.ended(
+    request.signal.aborted ? Math.min(cancelMs, group.undoMs) : group.undoMs,
+  );
   const worst = errors.find((error) => error.code === 'thaw-unproven') ?? errors.find(needsRecover);
   if (worst !== undefined) throw worst;
   // Before the first word to freeze there is nothing that its own next run would not find.
