@@ -67,14 +67,15 @@ async function assertGivenUp(stage: BarrierStage, from: number): Promise<void> {
   // A host may still be at its undoing; then the second one finds nothing.
   const recovered = await stage.run(['recover', '--json']);
   assert.equal(recovered.exitCode, 0, recovered.stdout);
-  for (const host of stage.hosts) {
+  const look = async (host: StageHost): Promise<void> => {
     const own = await host.run(['recover', '--json']);
     assert.equal(own.exitCode, 0, own.stdout);
     const status = JSON.parse((await host.run(['status', host.name, '--json'])).stdout) as {
       status: { state: string };
     };
     assert.equal(status.status.state, 'thawed');
-  }
+  };
+  await Promise.all(stage.hosts.map(look));
   assert.deepEqual(await stage.leftovers(), []);
   const groups = documentOf(await stage.run(['points', 'shop', '--json'])).points;
   assert.deepEqual(groups, []);
