@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
+import type { Evidence } from './evidence.ts';
+import { judge } from './judge.ts';
 import { judgeTogether, type TogetherRule } from './judge-together.ts';
 import type { Moment } from './time.ts';
 import { dataSetOf, skewOf, stages, type PartEvidence, type PartHold, type TogetherEvidence } from './together.ts';
@@ -157,6 +159,29 @@ describe('judgeTogether', () => {
       }
     });
   }
+
+  it('decides over the verdict of a group, which is nothing or all', () => {
+    const evidence: Evidence = {
+      schema: 'stillpoint.evidence/1',
+      runId: 'r',
+      workload: 'shop',
+      engine: { name: 'group', version: '', facts: {} },
+      bootId: 'b',
+      required: [],
+      volumes: [],
+      members: [],
+      hold: null,
+      cut: { atomicity: 'sequential', how: '', cuts: [], spans: [] },
+      together: good,
+      leftOut: [],
+      events: [],
+    };
+    assert.deepEqual(judge(evidence), { verdict: 'application-consistent', reasons: [] });
+    const broken = withPart('a', (each) => ({ ...each, hold: null }));
+    const { verdict, reasons } = judge({ ...evidence, together: broken });
+    assert.equal(verdict, 'unproven');
+    assert.deepEqual(reasons, judgeTogether(broken));
+  });
 
   it('names a group without parts', () => {
     assert.deepEqual(rulesOf({ ...good, parts: [] }), ['part-missing']);

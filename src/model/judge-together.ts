@@ -74,15 +74,17 @@ function firstFall(hold: PartHold): string | undefined {
 /** By the coordinator's clock: what was said and heard, in the order that makes the proof. */
 function rulesOfWords({ name, heard }: PartEvidence, { saidFreeze, saidCut }: TogetherEvidence): readonly Broken[] {
   const lost = stages.filter((stage) => heard[stage] === undefined);
-  if (lost.length > 0) return [broken('part-missing', `it was not heard of ${name} that it was ${lost.join(', ')}`)];
-  const at = (stage: (typeof stages)[number]): number => heard[stage]?.monoMs ?? Number.NaN;
+  const times = stages.flatMap((stage) => heard[stage]?.monoMs ?? []);
+  const { ready, frozen, cut } = heard;
+  if (lost.length > 0 || ready === undefined || frozen === undefined || cut === undefined)
+    return [broken('part-missing', `it was not heard of ${name} that it was ${lost.join(', ')}`)];
   const found: Broken[] = [];
-  if (at('frozen') > saidCut.monoMs)
+  if (frozen.monoMs > saidCut.monoMs)
     found.push(broken('cut-before-all-frozen', `the word to cut was said before ${name} was heard to be frozen`));
-  if (at('ready') > saidFreeze.monoMs || at('frozen') < saidFreeze.monoMs || at('cut') < saidCut.monoMs)
+  if (ready.monoMs > saidFreeze.monoMs || frozen.monoMs < saidFreeze.monoMs || cut.monoMs < saidCut.monoMs)
     found.push(broken('barrier-disordered', `${name} was heard to have done what it had not been told to`));
-  const falls = stages.some((stage, index) => index > 0 && at(stage) < at(stages[index - 1] ?? stage));
-  if (falls) found.push(broken('barrier-disordered', `${name} was not heard in order`));
+  if (times.some((ms, index) => ms < Math.max(...times.slice(0, index))))
+    found.push(broken('barrier-disordered', `${name} was not heard in order`));
   return found;
 }
 

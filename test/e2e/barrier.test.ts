@@ -1,7 +1,9 @@
 /** Groups over real SSH to hosts in network namespaces of their own, with kills. */
 import assert from 'node:assert/strict';
+import { readdir, readFile } from 'node:fs/promises';
 import { describe, it, type TestContext } from 'node:test';
 import { join } from 'node:path';
+import { controlSocket } from '../../src/adapters/host/ssh/host.ts';
 import type { Point } from '../../src/model/point.ts';
 import { systemClock } from '../../src/platform/clock.ts';
 import type { CommandResult, RunningProcess } from '../../src/platform/exec.ts';
@@ -46,12 +48,12 @@ async function untilFrozen(stage: BarrierStage): Promise<RunningProcess> {
 
 /** Of all ssh clients for this host: the one that runs the part, and the one that holds the connection for all. */
 async function clientsOf(host: StageHost): Promise<readonly number[]> {
-  const { readdir, readFile } = await import('node:fs/promises');
   const found: number[] = [];
   for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
     const line = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).replaceAll('\0', ' ');
     // The shared connection renames itself after its socket, whose name stands in the client's arguments.
-    if (line.includes(host.address) && /\bssh\b/.test(line) && !line.includes('sshd')) found.push(Number(pid));
+    const shared = line.startsWith('ssh: ') && line.includes(controlSocket(host.server.config));
+    if (shared || (line.startsWith('ssh ') && line.includes(host.address))) found.push(Number(pid));
   }
   return found;
 }
