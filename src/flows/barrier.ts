@@ -11,7 +11,7 @@ import { needsRecover, Parts } from './barrier-parts.ts';
 import { groupFlow, refuseLeftGroup } from './barrier-recover.ts';
 import { lockWorkload, newRunId, Slot, type Environment } from './environment.ts';
 import type { Step } from './flow.ts';
-import { describePoint, encodeRecord, pointFrom, pointTag, recordPath } from './record.ts';
+import { describePoint, encodeRecord, groupTag, pointFrom, pointTag, recordPath } from './record.ts';
 import { runJournaled } from './run.ts';
 
 /** A user who cancels is told within 5 s; what a part has not said by then is for `recover`. */
@@ -203,7 +203,7 @@ async function record(state: Together, signal: AbortSignal): Promise<void> {
       },
     ],
     paths: [recordPath],
-    tags: [pointTag, `workload:${group.name}`, `point:${runId}`],
+    tags: [pointTag, `workload:${group.name}`, `point:${runId}`, groupTag],
     hostname: environment.hostname,
     time: environment.clock.now().wall,
     signal,

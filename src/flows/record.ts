@@ -11,6 +11,8 @@ export const recordPath = '/.stillpoint/point.json';
 /** The engine's own backup, one file a stream. Must sort before the record, which is known only after them. */
 export const levelsPath = '/.stillpoint/levels';
 export const pointTag = 'stillpoint-point';
+/** On points of groups and of their parts, for whoever lets restic forget: a group's point needs all of its parts. */
+export const groupTag = 'group';
 
 export type UnsavedPoint = PointRecord['point'];
 
