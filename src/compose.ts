@@ -5,7 +5,15 @@ import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { existsSync, readFileSync } from 'node:fs';
 import { localHost } from './adapters/host/local/host.ts';
-import { applications, machines, platformAt, snapshotProviders, stores, topologies } from './adapters/registry.ts';
+import {
+  applications,
+  machines,
+  platformAt,
+  reaches,
+  snapshotProviders,
+  stores,
+  topologies,
+} from './adapters/registry.ts';
 import { catalogFile, openCatalog, type Catalog } from './catalog/catalog.ts';
 import type { FoundApplication, Session } from './cli/command.ts';
 import {
@@ -14,13 +22,17 @@ import {
   type Chosen,
   type ChosenApplication,
   type Config,
+  type GroupConfig,
+  type GroupPartConfig,
   type WorkloadConfig,
 } from './config/load.ts';
+import type { GroupPart, HostGroup, PartConnection } from './flows/barrier-group.ts';
 import type { Environment, Reporter, Workload } from './flows/environment.ts';
 import { withFileSystems } from './guard/file-systems.ts';
+import { passedOn } from './guard/launch.ts';
 import { messageOf, StillpointError } from './model/errors.ts';
 import { systemClock } from './platform/clock.ts';
-import { systemExec } from './platform/exec.ts';
+import { systemExec, type RunningProcess } from './platform/exec.ts';
 import { faultFromEnvironment } from './platform/faults.ts';
 import type { Logger } from './platform/logger.ts';
 import { identify } from './platform/process.ts';
@@ -67,6 +79,7 @@ export async function compose(options: ComposeOptions): Promise<Session> {
   return {
     configFile: config.file,
     workloads: new Map([...config.workloads.values()].map((each) => [each.name, makeWorkload(each, platform)])),
+    groups: new Map([...config.groups.values()].map((each) => [each.name, makeGroup(each, config.file)])),
     environment,
     drillDirectoryOf: (workload) => config.workloads.get(workload)?.drillDirectory,
     initRepository: async ({ generatePassword }) => {
@@ -178,6 +191,58 @@ function makeWorkload(config: WorkloadConfig, platform: Platform): Workload {
       ...{ policy, maxLagMs, stunMs, stunLogs, holdOff },
       members: new Map(members),
     },
+  };
+}
+
+const silentMs = 30_000;
+const undoMs = 30_000;
+
+function makeGroup({ name, parts, budgetMs, skewMs, readyMs }: GroupConfig, file: string): HostGroup {
+  return { ...{ name, budgetMs, skewMs, readyMs, silentMs, undoMs }, parts: parts.map((part) => makePart(part, file)) };
+}
+
+/** What a part on this machine is started with: the program that runs, and what it was given. */
+function ownProgram(): readonly [string, ...string[]] {
+  return [process.execPath, ...process.execArgv, process.argv[1] ?? ''];
+}
+
+function makePart(part: GroupPartConfig, file: string): GroupPart {
+  const { name, reach, workload } = part;
+  const module = reach === undefined ? undefined : moduleOf(reaches, reach.kind);
+  const there = module === undefined ? host : module.create(reach?.config, host);
+  const command = part.command ?? (reach === undefined ? ownProgram() : (['stillpoint'] as const));
+  const configFile = part.config ?? (reach === undefined ? file : undefined);
+  // Secrets may come from the environment of this machine; to another host nothing is passed on.
+  const { STILLPOINT_FAULT: _fault, ...env } = reach === undefined ? passedOn() : {};
+  const argv = (args: readonly string[]): [string, ...string[]] => [
+    ...command,
+    ...args,
+    ...(configFile === undefined ? [] : ['--config', configFile]),
+  ];
+  return {
+    ...{ name, workload, host: reach === undefined ? null : there.name },
+    here: reach === undefined && part.config === undefined,
+    connect: () => connectionTo(there.exec.start({ argv: argv(['backup', workload, '--barrier']), env })),
+    run: (args, timeoutMs, signal) => there.exec.run({ argv: argv([...args, '--json']), env, timeoutMs, signal }),
+  };
+}
+
+/** Lines come as they are printed; a line that is awaited for ever is awaited for this long at a time. */
+const lineMs = 24 * 3_600_000;
+
+function connectionTo(child: RunningProcess): PartConnection {
+  return {
+    write: (line) => child.write(line),
+    listen: (onLine, onEnd) => {
+      void (async () => {
+        for (;;) {
+          const line = await child.firstLine(() => true, lineMs);
+          onLine(line);
+        }
+      })().catch((error: unknown) => onEnd(messageOf(error)));
+    },
+    close: () => child.closeInput(),
+    kill: () => child.kill('SIGKILL'),
   };
 }
 

@@ -1,8 +1,11 @@
 import { backup, type BackupResult } from '../flows/backup.ts';
 import { drill } from '../flows/drill.ts';
 import { ExitCode, StillpointError } from '../model/errors.ts';
-import type { DrillResult, Level, Method, Point } from '../model/point.ts';
+import type { Level, Method, Point } from '../model/point.ts';
+import { backupPartCommand } from './backup-barrier.ts';
 import type { Answer, Context } from './command.ts';
+import { groupBackupCommand } from './group-backup.ts';
+import { drillFailure } from './drill-failure.ts';
 import { drillLines, findingLines, pointLines } from './point-text.ts';
 import { pointsOf, workloadOf } from './select.ts';
 import { restoreAsIs } from '../model/recovery.ts';
@@ -11,10 +14,15 @@ export interface BackupOptions {
   readonly method?: string;
   readonly level?: Level;
   readonly drill?: boolean;
+  /** As a part of a group, under the words of a coordinator on standard input. */
+  readonly barrier?: boolean;
 }
 
 export async function backupCommand(context: Context, name: string, options: BackupOptions): Promise<Answer> {
+  if (options.barrier === true) return await backupPartCommand(context, name);
   const session = await context.session();
+  const group = session.groups.get(name);
+  if (group !== undefined) return await groupBackupCommand(context, group, options);
   const workload = workloadOf(session, name);
   const method = methodOf(options.method) ?? workload.method;
   if (method === 'mirror-split' && options.drill === true) {
@@ -77,18 +85,4 @@ function answer(context: Context, result: BackupResult, point: Point): Answer {
 
 function whatWasMade(point: Point): string {
   return `a${point.level === 'incremental' ? 'n' : ''} ${point.level} point, ${point.verdict}`;
-}
-
-/** A copy that does not start or does not pass is a failed command, although the drill itself was held. */
-export function drillFailure(point: Pick<Point, 'id' | 'workload'>, result: DrillResult): StillpointError | undefined {
-  if (result.outcome !== 'failed') return undefined;
-  const bad = result.findings.filter((finding) => finding.severity === 'error');
-  return new StillpointError(
-    'drill-failed',
-    `the copy of ${point.id} did not pass: ${bad.map((finding) => `${finding.check}: ${finding.said}`).join('; ')}`,
-    {
-      hint: `drill an earlier point (\`stillpoint points ${point.workload}\`), and check the live database for the same damage`,
-      details: { point: point.id, findings: bad },
-    },
-  );
 }

@@ -1,3 +1,4 @@
+import type { HostGroup } from '../flows/barrier-group.ts';
 import type { Environment, Reporter, Workload } from '../flows/environment.ts';
 import type { ErrorCode, ExitCode, StillpointError } from '../model/errors.ts';
 import type { Point } from '../model/point.ts';
@@ -9,6 +10,8 @@ import type { Paint } from './format.ts';
 export interface Session {
   readonly configFile: string;
   readonly workloads: ReadonlyMap<string, Workload>;
+  /** Workloads on several hosts that are held together. */
+  readonly groups: ReadonlyMap<string, HostGroup>;
   readonly environment: Environment;
   /** Where drills of a workload make their copy; undefined: below the state directory. */
   drillDirectoryOf(workload: string): string | undefined;

@@ -1,12 +1,14 @@
 import type { Workload } from '../flows/environment.ts';
 import { planSplitBackup } from '../flows/mirror-split-plan.ts';
 import { planBackup, type Plan } from '../flows/survey.ts';
-import { errorTable, ExitCode, type ErrorCode } from '../model/errors.ts';
+import { ExitCode } from '../model/errors.ts';
 import type { Level } from '../model/point.ts';
 import type { Answer, Context } from './command.ts';
 import { bytes, duration, pairs, type Paint } from './format.ts';
 import { findingLines } from './point-text.ts';
 import { methodOf } from './backup.ts';
+import { planGroupCommand } from './group.ts';
+import { exitOf } from './plan-exit.ts';
 import { workloadOf } from './select.ts';
 
 /** Refusals are the answer that was asked for; the exit code is the one that the backup would have. */
@@ -16,6 +18,8 @@ export async function planCommand(
   options: { readonly level?: Level; readonly method?: string },
 ): Promise<Answer> {
   const session = await context.session();
+  const group = session.groups.get(name);
+  if (group !== undefined) return await planGroupCommand(context, group);
   const workload = workloadOf(session, name);
   const method = methodOf(options.method) ?? workload.method ?? 'snapshot';
   if (method === 'mirror-split') return await planSplit(context, workload);
@@ -44,10 +48,6 @@ async function planSplit(context: Context, workload: Workload): Promise<Answer> 
     ],
     exit: first === undefined ? ExitCode.done : ExitCode.refused,
   };
-}
-
-function exitOf(code: string): ExitCode {
-  return Object.hasOwn(errorTable, code) ? errorTable[code as ErrorCode].exit : ExitCode.refused;
 }
 
 function planLines(plan: Plan, paint: Paint): readonly string[] {

@@ -21,8 +21,20 @@ export function pointLines(point: Point, paint: Paint): readonly string[] {
         ],
       ],
       ['cut', localTime(point.cutAt)],
-      ['level', `${point.level}${point.parent === null ? '' : ` on ${point.parent}`}`],
-      ['member', `${point.role} ${point.member}, epoch ${point.epoch}`],
+      ...(point.parts === undefined
+        ? ([
+            ['level', `${point.level}${point.parent === null ? '' : ` on ${point.parent}`}`],
+            ['member', `${point.role} ${point.member}, epoch ${point.epoch}`],
+          ] as const)
+        : ([
+            [
+              'parts',
+              point.parts.map(
+                (part) => `${part.name}: ${part.point} of ${part.workload} on ${part.host}, ${part.verdict}`,
+              ),
+            ],
+          ] as const)),
+      ['part of', point.partOf],
       [
         'hold',
         hold === null

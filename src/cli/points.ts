@@ -7,7 +7,7 @@ export async function pointsCommand(context: Context, name: string | undefined):
   const session = await context.session();
   // A workload that left the configuration may still have points.
   const points = await pointsOf(session, name);
-  if (name !== undefined && points.length === 0) workloadOf(session, name);
+  if (name !== undefined && points.length === 0 && !session.groups.has(name)) workloadOf(session, name);
   const rows = points.map((point) => [
     point.id,
     point.workload,

@@ -261,7 +261,7 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
   )
     .addOption(methodOption())
     .addOption(levelOption());
-  add<{ method?: string; level?: Level; drill?: boolean }>(
+  add<{ method?: string; level?: Level; drill?: boolean; barrier?: boolean }>(
     program,
     'backup <workload>',
     'make a restore point',
@@ -269,7 +269,8 @@ function build(run: (name: string, globals: Globals, handler: Handler) => Promis
   )
     .addOption(methodOption())
     .addOption(levelOption())
-    .option('--drill', 'drill the point at once');
+    .option('--drill', 'drill the point at once')
+    .addOption(new Option('--barrier', 'as a part of a group, under the words of its coordinator').hideHelp());
   add(
     program,
     'stack <path>',

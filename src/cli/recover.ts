@@ -6,6 +6,7 @@ export async function recoverCommand(context: Context, options: { readonly disca
   const session = await context.session();
   const result = await recover([...session.workloads.values()], session.environment, {
     discard: options.discard,
+    groups: session.groups,
     signal: context.signal,
   });
   const [first, ...others] = result.failures;

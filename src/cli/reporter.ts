@@ -40,16 +40,13 @@ class HoldGate {
 
 /** Rate since the first report, and the time that is left at that rate. */
 class Pace {
-  #what = '';
-  #began = { ms: 0, bytes: 0 };
+  readonly #began = new Map<string, { readonly ms: number; readonly bytes: number }>();
 
   of(what: string, progress: Progress, nowMs: number): { readonly perSecond: number; readonly leftMs: number | null } {
-    if (what !== this.#what) {
-      this.#what = what;
-      this.#began = { ms: nowMs, bytes: progress.bytesDone };
-    }
-    const elapsed = nowMs - this.#began.ms;
-    const perSecond = elapsed <= 0 ? 0 : ((progress.bytesDone - this.#began.bytes) * 1000) / elapsed;
+    const began = this.#began.get(what) ?? { ms: nowMs, bytes: progress.bytesDone };
+    this.#began.set(what, began);
+    const elapsed = nowMs - began.ms;
+    const perSecond = elapsed <= 0 ? 0 : ((progress.bytesDone - began.bytes) * 1000) / elapsed;
     const left = Math.max(0, progress.bytesTotal - progress.bytesDone);
     return { perSecond, leftMs: perSecond > 0 ? (left * 1000) / perSecond : null };
   }
@@ -72,6 +69,8 @@ export class TextReporter implements CliReporter {
   readonly #pace = new Pace();
   readonly #began = new Map<string, number>();
   readonly #terminal: boolean;
+  /** What is at work side by side: each part of a group has a line. */
+  readonly #lines = new Map<string, string>();
   #line: Ora | undefined;
   #shownMs = 0;
 
@@ -96,7 +95,10 @@ export class TextReporter implements CliReporter {
     if (phase === 'done' && this.#shows.steps)
       this.#gate.do(() => this.#write(`  ${this.#paint('green', 'done')}  ${name.padEnd(10)} ${duration(tookMs)}`));
     if (phase === 'undo') this.#gate.do(() => this.#write(`  ${this.#paint('yellow', 'undo')}  ${name}`));
-    if (phase === 'begin') this.#show(name);
+    if (phase === 'begin') {
+      this.#lines.clear();
+      this.#show(name);
+    }
   }
 
   progress(what: string, progress: Progress): void {
@@ -107,9 +109,10 @@ export class TextReporter implements CliReporter {
     this.#shownMs = now;
     const percent = progress.bytesTotal === 0 ? 100 : Math.floor((progress.bytesDone * 100) / progress.bytesTotal);
     const text =
-      `${what}  ${percent} %, ${bytes(progress.bytesDone)} of ${bytes(progress.bytesTotal)} in ${progress.files} files` +
+      `${what}  ${percent} %, ${bytes(progress.bytesDone)} of ${bytes(progress.bytesTotal)}${progress.files === 0 ? '' : ` in ${progress.files} files`}` +
       (leftMs === null ? '' : `, ${bytes(perSecond)}/s, ${duration(leftMs)} left`);
-    if (this.#terminal) this.#show(text);
+    this.#lines.set(what, text);
+    if (this.#terminal) this.#show([...this.#lines.values()].join('\n'));
     else this.#write(`  ${text}`);
   }
 

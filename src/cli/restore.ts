@@ -11,6 +11,7 @@ import type { Answer, Context } from './command.ts';
 import { bytes, duration, localTime, pairs } from './format.ts';
 import type { RecoveryPlan } from '../model/recovery.ts';
 import { chooseRecovery } from './select.ts';
+import { groupPointOf, restoreGroupCommand } from './group.ts';
 import { findingLines } from './point-text.ts';
 
 export interface RestoreOptions {
@@ -23,6 +24,8 @@ export interface RestoreOptions {
 
 export async function restoreCommand(context: Context, what: string, options: RestoreOptions): Promise<Answer> {
   const session = await context.session();
+  const whole = await groupPointOf(session, what, options.to);
+  if (whole !== undefined) return await restoreGroupCommand(context, whole, options);
   const { plan, workload } = await chooseRecovery(session, what, options.to);
   const { point } = plan;
   if (plan.base.method === 'mirror-split') return await restoreSides(context, workload, plan, options);

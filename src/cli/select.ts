@@ -11,7 +11,17 @@ import { localTime, nearest } from './format.ts';
 export function workloadOf(session: Session, name: string): Workload {
   const workload = session.workloads.get(name);
   if (workload !== undefined) return workload;
-  const near = nearest(name, session.workloads.keys());
+  const group = session.groups.get(name);
+  if (group !== undefined) {
+    throw new StillpointError(
+      'method-unsupported',
+      `${name} is a group of ${group.parts.length} parts, and this is done to one workload`,
+      {
+        hint: `run it on the hosts: ${group.parts.map((part) => `workload ${part.workload} ${part.host === null ? 'here' : `on ${part.host}`}`).join(', ')}`,
+      },
+    );
+  }
+  const near = nearest(name, [...session.workloads.keys(), ...session.groups.keys()]);
   const known = [...session.workloads.keys()].join(', ');
   throw new StillpointError('workload-unknown', `there is no workload ${name} in ${session.configFile}`, {
     hint:

@@ -1,6 +1,7 @@
 import { readRecord } from '../flows/record.ts';
 import type { Evidence } from '../model/evidence.ts';
 import { flightRecordSvg } from '../model/flight-svg.ts';
+import { skewOf } from '../model/together.ts';
 import type { Answer, Context } from './command.ts';
 import { flightLines } from './flight-text.ts';
 import { duration, pairs } from './format.ts';
@@ -29,7 +30,21 @@ export async function showCommand(context: Context, id: string, options: { reado
 }
 
 function evidenceOf(evidence: Evidence): Parameters<typeof pairs>[0] {
-  const { hold, split } = evidence;
+  const { hold, split, together } = evidence;
+  if (together !== undefined) {
+    const skew = skewOf(together);
+    return [
+      [
+        'parts',
+        together.parts.map(
+          ({ name, host, workload, clock }) =>
+            `${name}: ${workload} on ${host}${clock === undefined ? '' : `, its clock ${Math.round(clock.aheadMs)} ms ahead, ±${Math.ceil(clock.roundTripMs / 2)} ms`}`,
+        ),
+      ],
+      ['cut', evidence.cut.how],
+      ['skew', skew === undefined ? undefined : `no two parts were cut further apart than ${duration(skew)}`],
+    ];
+  }
   return [
     ['engine', `${evidence.engine.name} ${evidence.engine.version}`.trimEnd()],
     ['members', evidence.members.map(({ when, seen }) => `${when}: ${seen.role} ${seen.member}, epoch ${seen.epoch}`)],

@@ -45,6 +45,7 @@ workloads:
       },
       stateDirectory: '/var/lib/sp',
       notifyCommand: undefined,
+      groups: new Map(),
     });
     assert.deepEqual([...workloads.keys()], ['orders', 'users']);
     const orders = workloads.get('orders');
@@ -123,6 +124,43 @@ workloads:
     });
   });
 
+  it('reads a group: parts on other hosts and here, and how they wait', () => {
+    const { groups } = readConfig(
+      `${head}
+workloads: { users: { application: { sqlite: { file: /srv/users.db } } } }
+groups:
+  shop:
+    parts:
+      shard1: { reach: { ssh: { host: db1 } }, workload: orders, config: /etc/s.yaml, command: [/opt/stillpoint] }
+      users: { workload: users }
+    barrier: { budget: 3s, skew: 200ms }
+`,
+      '/c.yaml',
+    );
+    const shop = groups.get('shop');
+    assert.deepEqual(
+      { ...shop, parts: [] },
+      { name: 'shop', parts: [], budgetMs: 3000, skewMs: 200, readyMs: 600_000 },
+    );
+    assert.equal(shop?.parts[0]?.reach?.kind, 'ssh');
+    assert.deepEqual(shop?.parts[0]?.command, ['/opt/stillpoint']);
+    assert.deepEqual(shop?.parts[1], {
+      name: 'users',
+      reach: undefined,
+      workload: 'users',
+      config: undefined,
+      command: undefined,
+    });
+    const bare = readConfig(
+      `${head}\nworkloads: ${users}\ngroups: { g: { parts: { a: { workload: users } } } }`,
+      '/c.yaml',
+    );
+    assert.deepEqual(
+      { ...bare.groups.get('g'), parts: [] },
+      { name: 'g', parts: [], budgetMs: 5000, skewMs: null, readyMs: 600_000 },
+    );
+  });
+
   it('needs no workload, and has a place for the state', () => {
     const config = readConfig(head, '/c.yaml');
     assert.equal(config.workloads.size, 0);
@@ -154,8 +192,27 @@ workloads:
 const workload = (text: string): string =>
   `${head}\nworkloads: { a: { application: { sqlite: { file: /a.db } }, ${text} } }`;
 
+const users = '{ users: { application: { sqlite: { file: /a.db } } } }';
+
 /** A configuration and the exact lines that it is answered with, without the name of the file. */
 const bad: readonly [string, string, readonly string[]][] = [
+  [
+    'a group without parts, and one with keys of a workload',
+    `${head}\ngroups:\n  g: { parts: {} }\n  h: { parts: { a: { workload: a, storage: auto } } }`,
+    [
+      '3:8: groups.g.parts needs at least one part',
+      '4:35: unknown key groups.h.parts.a.storage; the keys here are reach, workload, config, command',
+    ],
+  ],
+  [
+    'a group that has the name of a workload, and parts that are not here or are here twice',
+    `${head}\nworkloads: ${users}\ngroups:\n  users: { parts: { a: { workload: users }, b: { workload: users }, c: { workload: x } } }`,
+    [
+      '4:3: there is a workload users too: give the group another name',
+      '4:45: b is the same workload as a',
+      '4:69: there is no workload x in this file: say where it is',
+    ],
+  ],
   ['an empty file', '', ['1:1: the configuration must be a map, but is empty; {} is an empty map']],
   ['a list', '- 1', ['1:1: the configuration must be a map, but is a list']],
   [
@@ -185,7 +242,7 @@ const bad: readonly [string, string, readonly string[]][] = [
   [
     'a key that resembles nothing',
     `${head}\nfoo: 1`,
-    ['2:1: unknown key foo; the keys here are repository, stateDirectory, notify, workloads'],
+    ['2:1: unknown key foo; the keys here are repository, stateDirectory, notify, workloads, groups'],
   ],
   [
     'a key inside a list',

@@ -62,6 +62,24 @@ export interface WorkloadConfig {
   readonly fastRestore: boolean;
 }
 
+/** A workload of a Stillpoint on another host, or on this one. */
+export interface GroupPartConfig {
+  readonly name: string;
+  readonly reach: Chosen | undefined;
+  readonly workload: string;
+  /** Undefined: the usual places there; here, the file of the group. */
+  readonly config: string | undefined;
+  readonly command: readonly [string, ...string[]] | undefined;
+}
+
+export interface GroupConfig {
+  readonly name: string;
+  readonly parts: readonly GroupPartConfig[];
+  readonly budgetMs: number;
+  readonly skewMs: number | null;
+  readonly readyMs: number;
+}
+
 export interface Config {
   /** The file that it was read from, absolute. */
   readonly file: string;
@@ -71,6 +89,7 @@ export interface Config {
   readonly notifyCommand: readonly [string, ...string[]] | undefined;
   /** In the order of the file. */
   readonly workloads: ReadonlyMap<string, WorkloadConfig>;
+  readonly groups: ReadonlyMap<string, GroupConfig>;
 }
 
 /** Where the configuration is looked for, in this order: `--config`, $STILLPOINT_CONFIG, then these. */
@@ -134,6 +153,7 @@ export function readConfig(text: string, file: string): Config {
     ...unreachable(config, source),
     ...misplaced(config, source),
     ...ofClusters(config, parsed.data, source),
+    ...ofGroups(config, source),
   ];
   if (impossible.length > 0) throw invalid(file, impossible);
   return config;
@@ -197,7 +217,49 @@ function assemble(parsed: ParsedConfig, file: string): Config {
     stateDirectory: parsed.stateDirectory ?? defaultStateDirectory(),
     notifyCommand: notifyCommandOf(parsed),
     workloads: new Map(workloads),
+    groups: new Map(Object.entries(parsed.groups).map(([name, group]) => [name, groupOf(name, group)])),
   };
+}
+
+function groupOf(name: string, { parts, barrier }: ParsedConfig['groups'][string]): GroupConfig {
+  return {
+    name,
+    parts: Object.entries(parts).map(([part, { reach, workload, config, command }]) => {
+      const [program, ...rest] = command ?? [];
+      return {
+        name: part,
+        reach: reach === undefined ? undefined : chosen(reach),
+        workload,
+        config,
+        command: program === undefined ? undefined : [program, ...rest],
+      };
+    }),
+    budgetMs: millisecondsOf(barrier.budget),
+    skewMs: barrier.skew === undefined ? null : millisecondsOf(barrier.skew),
+    readyMs: millisecondsOf(barrier.ready),
+  };
+}
+
+/** A name means one thing, and a part of this file must be in it, once. */
+function ofGroups(config: Config, source: Source): readonly Problem[] {
+  return [...config.groups.values()].flatMap(({ name, parts }) => {
+    const at = (said: string, ...path: readonly string[]): Problem => ({
+      ...placeOf(['groups', name, ...path], source),
+      said,
+    });
+    const here = parts.filter((part) => part.reach === undefined && part.config === undefined);
+    return [
+      ...(config.workloads.has(name) ? [at(`there is a workload ${name} too: give the group another name`)] : []),
+      ...here.flatMap((part, index) => {
+        if (!config.workloads.has(part.workload))
+          return [at(`there is no workload ${part.workload} in this file: say where it is`, 'parts', part.name)];
+        const other = here.slice(0, index).find(({ workload }) => workload === part.workload);
+        return other === undefined
+          ? []
+          : [at(`${part.name} is the same workload as ${other.name}`, 'parts', part.name)];
+      }),
+    ];
+  });
 }
 
 function limitsOf(texts: ParsedWorkload['mirrorSplit']): SplitLimits {

@@ -164,6 +164,10 @@ const mirrorSplit = z
   })
   .describe('How long each wait of the method `mirror-split` may last before it is an alarm.');
 
+const workloadName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, {
+  error: 'a workload name has 1 to 63 letters, digits, dots, dashes or underscores, and begins with a letter or digit',
+});
+
 const workload = z
   .strictObject({
     application: oneOf(applications, 'application').describe(
@@ -245,6 +249,69 @@ const workload = z
   })
   .describe('One thing that is protected as a whole.');
 
+const part = z
+  .strictObject({
+    reach: oneOf(reaches, 'reach')
+      .optional()
+      .meta({
+        description:
+          'The host that this part runs on, if not this machine: exactly one kind with its settings. Stillpoint must be installed there, with a configuration of its own.',
+        examples: [{ ssh: { host: 'db1.example', user: 'backup' } }],
+      }),
+    workload: workloadName.meta({
+      description: 'The workload that this part is, by its name in the configuration of its host.',
+      examples: ['orders'],
+    }),
+    config: absolutePath.optional().meta({
+      description:
+        'Configuration file on that host. Without it the usual places there, and for a part on this machine this file.',
+      examples: ['/etc/stillpoint/stillpoint.yaml'],
+    }),
+    command: z
+      .array(z.string())
+      .min(1)
+      .optional()
+      .meta({
+        description:
+          'What starts Stillpoint there, as a list of program and arguments; no shell reads it. Without it `stillpoint`, and on this machine the program that runs.',
+        examples: [['/opt/stillpoint/bin/stillpoint']],
+      }),
+  })
+  .describe('One part of a group: a workload of a Stillpoint on its host.');
+
+const group = z
+  .strictObject({
+    parts: z
+      .record(workloadName, part)
+      .refine((parts) => Object.keys(parts).length > 0, { error: 'needs at least one part' })
+      .describe('What is held together, by name.'),
+    barrier: z
+      .strictObject({
+        budget: upTo(
+          hourMs,
+          'Longest time that any part may stay frozen. It replaces `hold.budget` of its workload; half of it is for all parts to become frozen.',
+          '5s',
+        ),
+        skew: duration({ above: 0, most: hourMs })
+          .optional()
+          .meta({
+            'x-type': 'duration',
+            pattern: '^\\d+(\\.\\d+)?(ms|s|m|h|d)$',
+            description:
+              'Accepts parts whose writers go on while they are held, if no two of them are cut further apart than this. The point is then kept as `unproven`. Without it such parts are refused.',
+            examples: ['200ms'],
+          }),
+        ready: upTo(
+          24 * hourMs,
+          'Longest time for all parts to start, to checkpoint and to sync; later to collect their journals, and to record.',
+          '10m',
+        ),
+      })
+      .prefault({})
+      .describe('How the parts wait for each other.'),
+  })
+  .describe('Workloads on several hosts that are frozen, cut and thawed together, for one point of all of them.');
+
 /**
  * Every option, once: validation, the JSON schema, the reference and the file that `init` writes all come from here. An adapter's part
  * comes from its own config.ts.
@@ -270,16 +337,11 @@ export const configSchema = z
       })
       .optional()
       .describe('Who is told of alarms.'),
-    workloads: z
-      .record(
-        z.string().regex(/^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$/, {
-          error:
-            'a workload name has 1 to 63 letters, digits, dots, dashes or underscores, and begins with a letter or digit',
-        }),
-        workload,
-      )
+    workloads: z.record(workloadName, workload).default({}).describe('What is protected, by name.'),
+    groups: z
+      .record(workloadName, group)
       .default({})
-      .describe('What is protected, by name.'),
+      .describe('Workloads on several hosts that are made one point of, by name.'),
   })
   .describe('Configuration of Stillpoint.');
 

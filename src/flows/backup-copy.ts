@@ -5,7 +5,7 @@ import { lstat } from 'node:fs/promises';
 import { codeOf, messageOf, StillpointError } from '../model/errors.ts';
 import type { Evidence } from '../model/evidence.ts';
 import type { TreeEntry } from '../repository/api.ts';
-import { describePoint, encodeRecord, pointFrom, pointTag, recordPath } from './record.ts';
+import { describePoint, encodeRecord, groupTag, pointFrom, pointTag, recordPath } from './record.ts';
 
 /** A map of changed blocks that is found to lie is not used for the rest of the run: all is read, beside no parent. */
 export async function copy(state: Backup, signal: AbortSignal): Promise<void> {
@@ -46,7 +46,12 @@ async function copyOnce(state: Backup, signal: AbortSignal): Promise<void> {
   const report = await repository.save({
     entries,
     paths: located.paths.map((path) => path.path),
-    tags: [pointTag, `workload:${workload.name}`, `point:${state.runId}`],
+    tags: [
+      pointTag,
+      `workload:${workload.name}`,
+      `point:${state.runId}`,
+      ...(state.request.barrier === undefined ? [] : [groupTag]),
+    ],
     hostname: environment.hostname,
     time: cutWall,
     ...(parent.point === null

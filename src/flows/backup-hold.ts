@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { StillpointError, messageOf } from '../model/errors.ts';
 import { stopsWriters } from '../model/hold.ts';
 import type { Canary } from '../ports/application.ts';
+import { passFreeze } from './barrier-report.ts';
 import { failoverOf, letFailoverGo, secureMember } from './cluster.ts';
 import { cutGroup, prepareGroup } from './group.ts';
 import { runDirectory } from './environment.ts';
@@ -71,7 +72,8 @@ export async function letGo(state: Backup): Promise<void> {
   await rm(runDirectory(state.environment, state.runId), { recursive: true, force: true });
 }
 
-export async function freeze(state: Backup): Promise<void> {
+export async function freeze(state: Backup, signal: AbortSignal): Promise<void> {
+  await passFreeze(state, signal);
   if (!state.holds) return;
   if (stopsWriters(state.located.get().holdKind) || state.method === 'cold') {
     state.canaryStop.abort();
@@ -101,6 +103,7 @@ export async function thawAgain(state: Backup): Promise<void> {
 
 export async function cut(state: Backup, signal: AbortSignal): Promise<void> {
   const held = state.holds ? AbortSignal.any([signal, state.hold.get().held]) : signal;
+  await state.request.barrier?.pass('cut', held);
   // What is acknowledged here must be in the copy.
   state.canaryAcknowledged = state.canary.peek()?.acknowledged;
   state.event('cut called');
@@ -112,6 +115,7 @@ export async function cut(state: Backup, signal: AbortSignal): Promise<void> {
     throw error;
   }
   state.event('cut');
+  state.request.barrier?.tell({ at: 'cut' });
 }
 
 export async function removeSnapshots(state: Backup): Promise<void> {
@@ -128,6 +132,7 @@ export async function thaw(state: Backup, signal: AbortSignal): Promise<void> {
   }
   const hold = state.hold.get();
   const { answer, by, before } = await hold.thaw();
+  state.request.barrier?.tell({ at: 'thawed' });
   if (before?.seen !== undefined) state.members.push({ when: 'cut', seen: before.seen });
   if (before?.asked !== undefined) state.asked.set(before.asked);
   if (state.starts.length === 0) state.starts = answer.starts ?? [];

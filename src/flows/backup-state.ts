@@ -16,6 +16,7 @@ import { bootId } from '../platform/clock.ts';
 import type { Canary, CollectedFile, Located } from '../ports/application.ts';
 import { type Group } from './group.ts';
 import { labelOf, newRunId, Slot, type Environment, type Workload } from './environment.ts';
+import type { Barrier } from './barrier-gate.ts';
 import type { ClusterAtWork } from './cluster.ts';
 import type { Hold } from './hold.ts';
 import type { Layers } from './layers.ts';
@@ -27,6 +28,8 @@ export interface BackupRequest {
   /** Undefined: incremental where a parent exists, else full. */
   readonly level: Level | undefined;
   readonly signal: AbortSignal;
+  /** As a part of a group: waits for the coordinator's word before it freezes, cuts, copies and records. */
+  readonly barrier?: Barrier;
 }
 
 export interface BackupResult {
@@ -133,6 +136,7 @@ export class Backup {
       hold: this.holdEvidence(),
       cut: online === undefined ? this.cut.get() : noCut,
       ...(online === undefined ? {} : { online }),
+      ...(this.request.barrier === undefined ? {} : { partOf: this.request.barrier.group }),
       ...(this.starts.length === 0 ? {} : { starts: this.starts }),
       ...(this.changedBlocks === undefined ? {} : { changedBlocks: this.changedBlocks }),
       leftOut: located.paths.flatMap((path) => path.leftOut.map((each) => ({ ...each, under: path.path }))),

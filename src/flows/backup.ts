@@ -1,6 +1,7 @@
 import { Backup, note, refuseWeak, type BackupRequest, type BackupResult } from './backup-state.ts';
 import { cut, freeze, letGo, prepare, removeSnapshots, thaw, thawAgain } from './backup-hold.ts';
 import { copy, forgetCopy } from './backup-copy.ts';
+import { tellRecorded } from './barrier-report.ts';
 import { rm } from 'node:fs/promises';
 import type { Located } from '../ports/application.ts';
 import { removeOldBases } from './changed-blocks.ts';
@@ -45,8 +46,8 @@ export const backupSteps: readonly Step<Backup>[] = [
   },
   { name: 'thaw', quiet: true, run: thaw },
   { name: 'judge', run: judgeStep },
-  { name: 'copy', run: copy, undo: forgetCopy },
-  { name: 'record', run: record, undo: unrecord, commits: true },
+  { name: 'copy', run: copyWhenTold, undo: forgetCopy },
+  { name: 'record', run: recordWhenTold, undo: unrecord, commits: true },
   { name: 'expire', run: expire },
 ];
 
@@ -148,7 +149,10 @@ async function predictStep(state: Backup, signal: AbortSignal): Promise<void> {
     located,
     group: state.group.get(),
     history: catalog.holds(state.workload.name, 10),
-    budgetMs: budgetOf(state.method === 'cold' ? 'stopped' : located.holdKind, state.workload.budgetMs),
+    budgetMs: budgetOf(
+      state.method === 'cold' ? 'stopped' : located.holdKind,
+      state.request.barrier?.budgetMs ?? state.workload.budgetMs,
+    ),
     signal,
   });
   for (const finding of forecast.findings) note(state, finding);
@@ -178,6 +182,16 @@ async function judgeStep(state: Backup, signal: AbortSignal): Promise<void> {
   state.verdict.set(refuseWeak(state, { ...evidence, members, ...cluster }).verdict);
 }
 
+async function copyWhenTold(state: Backup, signal: AbortSignal): Promise<void> {
+  await state.request.barrier?.pass('copy', signal);
+  await copy(state, signal);
+}
+
+async function recordWhenTold(state: Backup, signal: AbortSignal): Promise<void> {
+  await state.request.barrier?.pass('record', signal);
+  await record(state);
+}
+
 export async function record(state: Backup): Promise<void> {
   const { point } = state.saved.get();
   const catalog = await state.environment.catalog();
@@ -199,6 +213,7 @@ async function unrecord(state: Backup): Promise<void> {
 
 /** The repository has it all now: snapshots and staging go, but for the base of the next run. What cannot be removed is said, and `recover` removes it later. */
 async function expire(state: Backup): Promise<void> {
+  tellRecorded(state);
   try {
     if (state.group.peek() !== undefined) await removeOldBases(state);
     if (!state.keepsBase) await removeSnapshots(state);

@@ -2,7 +2,8 @@ import { cutAt, cutCalledAt, summarizeHold } from '../model/flight-record.ts';
 import type { Evidence } from '../model/evidence.ts';
 import type { Judgement } from '../model/judge.ts';
 import { StillpointError } from '../model/errors.ts';
-import type { Bytes, Level, Method, Point, PointRecord } from '../model/point.ts';
+import type { Bytes, GroupPart, Level, Method, Point, PointRecord } from '../model/point.ts';
+import type { PartEvidence } from '../model/together.ts';
 import type { Repository, SnapshotInfo } from '../repository/api.ts';
 
 /** Where the record lies inside a repository snapshot, beside the original paths. */
@@ -10,6 +11,8 @@ export const recordPath = '/.stillpoint/point.json';
 /** The engine's own backup, one file a stream. Must sort before the record, which is known only after them. */
 export const levelsPath = '/.stillpoint/levels';
 export const pointTag = 'stillpoint-point';
+/** On points of groups and of their parts, for whoever lets restic forget: a group's point needs all of its parts. */
+export const groupTag = 'group';
 
 export type UnsavedPoint = PointRecord['point'];
 
@@ -61,6 +64,25 @@ export function describePoint(facts: PointFacts, evidence: Evidence, judgement: 
     starts: evidence.starts ?? [],
     marks: evidence.online?.to ?? null,
     ...(evidence.changedBlocks === undefined ? {} : { changedBlocks: evidence.changedBlocks }),
+    ...(evidence.together === undefined ? {} : { parts: evidence.together.parts.flatMap(groupPart) }),
+    ...(evidence.partOf === undefined ? {} : { partOf: evidence.partOf }),
+  };
+}
+
+function groupPart({ name, host, workload, point }: PartEvidence): readonly GroupPart[] {
+  if (point === null) return [];
+  const { id, repositorySnapshot, verdict, bytes } = point;
+  return [{ name, host, workload, point: id, repositorySnapshot, verdict, bytes }];
+}
+
+/** What the parts wrote, each into its own repository; a group's own record is not worth counting. */
+function sumOf(parts: readonly GroupPart[]): Bytes {
+  const sum = (of: (bytes: Bytes) => number): number => parts.reduce((total, part) => total + of(part.bytes), 0);
+  return {
+    logical: sum((bytes) => bytes.logical),
+    read: sum((bytes) => bytes.read),
+    changed: sum((bytes) => bytes.changed),
+    stored: sum((bytes) => bytes.stored),
   };
 }
 
@@ -108,7 +130,7 @@ export function pointFrom(unsaved: UnsavedPoint, snapshot: Pick<SnapshotInfo, 'i
     // Records of before these existed lack them.
     ...{ starts: [], marks: null },
     ...unsaved,
-    bytes: snapshot.bytes ?? noBytes,
+    bytes: unsaved.parts === undefined ? (snapshot.bytes ?? noBytes) : sumOf(unsaved.parts),
     repositorySnapshot: snapshot.id,
     drill: { at: null, rtoMs: null, outcome: 'none', findings: [] },
   };

@@ -1,3 +1,5 @@
+import type { HostGroup } from './barrier-group.ts';
+import { isGroupRun, undoGroupRun } from './barrier-recover.ts';
 import { labelsOfBases } from './changed-blocks.ts';
 import { whereverHeld } from './cluster.ts';
 import { deadRuns, headOf, tracesOf } from './dead-runs.ts';
@@ -58,6 +60,8 @@ export async function refuseLeftHold(workload: Workload, environment: Environmen
 export interface RecoverRequest {
   /** A damaged journal to set aside, after a person has looked at the engine. */
   readonly discard: string | undefined;
+  /** Workloads on several hosts: a dead run of one is recovered on every host of it. */
+  readonly groups?: ReadonlyMap<string, HostGroup>;
   readonly signal: AbortSignal;
 }
 
@@ -75,7 +79,8 @@ export async function recover(
   const { dead, damaged } = await deadRuns(environment);
   failures.push(...damaged);
   const runs: Recovered['runs'][number][] = [];
-  for (const history of dead) {
+  // Runs of groups last: their parts on this machine are recovered by then.
+  for (const history of [...dead].sort((a, b) => Number(isGroupRun(a)) - Number(isGroupRun(b)))) {
     const head = headOf(history);
     if (head === undefined) continue;
     const workload = workloads.find((each) => each.name === head.workload);
@@ -86,7 +91,9 @@ export async function recover(
       continue;
     }
     try {
-      const result = await undoRun(history, workload, environment);
+      const result = isGroupRun(history)
+        ? await undoGroupRun(history, request.groups?.get(head.workload), environment, request.signal)
+        : await undoRun(history, workload, environment);
       failures.push(...result.failures);
       runs.push({ runId: head.runId, workload: head.workload, flow: head.flow, how: result.how, said: result.said });
     } finally {

@@ -17,16 +17,19 @@ interface Done {
   readonly finished?: boolean;
 }
 
+/** What was done about one dead run. */
+export interface UndoneRun {
+  readonly how: 'finished' | 'undone' | 'open';
+  readonly said: readonly string[];
+  readonly failures: readonly StillpointError[];
+}
+
 /** Takes away everything that one dead run left, the hold first, or finishes what can only go forward. Idempotent. */
 export async function undoRun(
   history: RunHistory,
   workload: Workload | undefined,
   environment: Environment,
-): Promise<{
-  readonly how: 'finished' | 'undone' | 'open';
-  readonly said: readonly string[];
-  readonly failures: readonly StillpointError[];
-}> {
+): Promise<UndoneRun> {
   const said: string[] = [];
   // What it was begun for was real before it died.
   let isFinished = isCommitted(history);

@@ -62,6 +62,10 @@ export const errorTable = {
   'journal-gap': { exit: ExitCode.refused, meaning: 'journal files that the recovery needs are missing' },
   'level-misfit': { exit: ExitCode.failed, meaning: 'a level of a backup does not fit on the one before it' },
   'journal-misfit': { exit: ExitCode.failed, meaning: 'the engine refused a journal file while rolling forward' },
+  'parts-unsuitable': {
+    exit: ExitCode.refused,
+    meaning: 'the parts of a group cannot make one point together',
+  },
   'recover-first': { exit: ExitCode.refused, meaning: 'a dead run left something that could not be undone by itself' },
 
   'database-unreachable': { exit: ExitCode.failed, meaning: 'the database does not answer' },
@@ -72,6 +76,10 @@ export const errorTable = {
   'guard-lost': { exit: ExitCode.failed, meaning: 'the guard died; the hold was ended by the next party in line' },
   'hold-expired': { exit: ExitCode.failed, meaning: 'the guard ended the hold at its deadline' },
   'cut-failed': { exit: ExitCode.failed, meaning: 'the snapshot provider could not cut the group' },
+  'barrier-broken': {
+    exit: ExitCode.failed,
+    meaning: 'a part of a group was late, lost or failed; all parts were thawed, and no point of the group was made',
+  },
   'verdict-too-weak': {
     exit: ExitCode.failed,
     meaning: 'the evidence does not support the verdict that was asked for; the point was discarded',

@@ -14,6 +14,7 @@ import type { JournalStart, Marks } from './journal.ts';
 import type { Level } from './point.ts';
 import type { LeftOut, RequiredPath, SnapshotRef, Volume } from './storage.ts';
 import type { SplitEvidence } from './mirror-split.ts';
+import type { TogetherEvidence } from './together.ts';
 import type { Moment } from './time.ts';
 
 /** Something that happened, on the shared monotonic clock. The flight recorder is the list of these. */
@@ -147,6 +148,10 @@ export interface Evidence {
   readonly online?: OnlineEvidence;
   /** Present for the method `mirror-split`; `hold` is null then, and the one cut is of the disk that nobody wrote to since the break. */
   readonly split?: SplitEvidence;
+  /** Present for a group of parts on several hosts; `hold` is null and `cut` empty then: each part's point has its own. */
+  readonly together?: TogetherEvidence;
+  /** Run of the coordinator that this was a part of; absent: it was made for itself. */
+  readonly partOf?: string;
   /** Where rolling forward from this point begins, by part of the journal. */
   readonly starts?: readonly JournalStart[];
   /** Absent: every file was looked at as a whole. */

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import type { Evidence } from './evidence.ts';
 import { commandSpans, coveredMs, cutAt, cutCalledAt, summarizeHold } from './flight-record.ts';
 import type { Moment } from './time.ts';
+import type { PartEvidence } from './together.ts';
 
 function at(monoMs: number): Moment {
   return { monoMs, wall: `wall ${monoMs}` };
@@ -140,5 +141,60 @@ describe('flight record', () => {
         assert.equal(covered, counted);
       }),
     );
+  });
+});
+
+describe('a group of parts', () => {
+  const part = (name: string, thawed: number, busyMs: number | null): PartEvidence => ({
+    name,
+    host: name,
+    bootId: 'b',
+    workload: 'orders',
+    heard: { thawed: at(thawed) },
+    hold:
+      busyMs === null
+        ? null
+        : {
+            stopsWriters: true,
+            budgetMs: 5000,
+            toldToFreeze: at(9000),
+            frozen: at(9010),
+            toldToCut: at(9020),
+            cutCalled: at(9020),
+            cutFixed: at(9100),
+            thawed: at(9100),
+            heldThroughout: true,
+            endedBy: 'word',
+            spans: [{ party: 'provider', what: 'cut', startMs: 9020, endMs: 9020 + busyMs }],
+          },
+    point: null,
+  });
+  const group = (parts: readonly PartEvidence[]): Evidence => ({
+    ...evidence(),
+    hold: null,
+    cut: { atomicity: 'sequential', how: '', cuts: [], spans: [] },
+    together: { budgetMs: 4000, skewMs: null, saidFreeze: at(100), saidCut: at(130), parts },
+  });
+
+  it('is held from the word until the last is heard to be thawed, less its slowest part', () => {
+    const made = group([part('a', 200, 40), part('b', 220, 70)]);
+    assert.deepEqual(summarizeHold(made), {
+      frozenAt: 'wall 100',
+      cutAt: 'wall 130',
+      thawedAt: 'wall 220',
+      heldMs: 120,
+      overheadMs: 50,
+      budgetMs: 4000,
+      heldThroughout: true,
+    });
+    assert.equal(cutAt(made), 'wall 130');
+    assert.equal(cutCalledAt(made), 'wall 130');
+  });
+
+  it('counts a part without a hold as not held, and knows nothing of parts that were never thawed', () => {
+    const summary = summarizeHold(group([part('a', 200, 40), part('b', 210, null)]));
+    assert.equal(summary?.heldThroughout, false);
+    assert.equal(summary?.overheadMs, 70);
+    assert.equal(summarizeHold(group([{ ...part('a', 1, 1), heard: {} }])), null);
   });
 });

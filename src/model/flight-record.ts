@@ -1,6 +1,7 @@
 import type { Evidence } from './evidence.ts';
 import type { CommandSpan } from './hold.ts';
 import type { HoldSummary } from './point.ts';
+import type { TogetherEvidence } from './together.ts';
 
 interface Interval {
   readonly start: number;
@@ -45,6 +46,7 @@ function round(ms: number): number {
  * left of that when the engine's and the provider's own commands are taken out: our own doing.
  */
 export function summarizeHold(evidence: Evidence): HoldSummary | null {
+  if (evidence.together !== undefined) return summarizeTogether(evidence.together);
   const hold = evidence.hold;
   if (hold === null) return null;
   const within = { start: hold.frozen.at.monoMs, end: hold.thawed.at.monoMs };
@@ -61,10 +63,38 @@ export function summarizeHold(evidence: Evidence): HoldSummary | null {
   };
 }
 
+/**
+ * From the word to freeze until the last part was heard to be thawed: longer than any part was held. Our own doing is what is left when
+ * the part that kept its engine and provider busy longest is taken out.
+ */
+function summarizeTogether({ saidFreeze, saidCut, parts, budgetMs }: TogetherEvidence): HoldSummary | null {
+  const last = parts.flatMap((part) => part.heard.thawed ?? []).toSorted((a, b) => b.monoMs - a.monoMs)[0];
+  if (last === undefined) return null;
+  const heldMs = last.monoMs - saidFreeze.monoMs;
+  const busy = parts.map(({ hold }) => {
+    const spans = hold?.spans.map((span) => ({ start: span.startMs, end: span.endMs })) ?? [];
+    return hold === null ? 0 : coveredMs(spans, { start: hold.toldToFreeze.monoMs, end: hold.thawed.monoMs });
+  });
+  return {
+    frozenAt: saidFreeze.wall,
+    cutAt: saidCut.wall,
+    thawedAt: last.wall,
+    heldMs: round(heldMs),
+    overheadMs: round(heldMs - Math.max(...busy)),
+    budgetMs,
+    heldThroughout: parts.every((part) => part.hold?.heldThroughout === true),
+  };
+}
+
 /** When the first volume's cut was called. Empty without a cut. */
 export function cutCalledAt(evidence: Evidence): string {
   const called = evidence.cut.cuts.map((cut) => cut.called);
-  return called.toSorted((a, b) => a.monoMs - b.monoMs)[0]?.wall ?? evidence.online?.began.wall ?? '';
+  return (
+    called.toSorted((a, b) => a.monoMs - b.monoMs)[0]?.wall ??
+    evidence.together?.saidCut.wall ??
+    evidence.online?.began.wall ??
+    ''
+  );
 }
 
 /** The point's time: when the first volume was cut, since later ones can only hold more. Empty without a cut. */
@@ -74,5 +104,5 @@ export function cutAt(evidence: Evidence): string {
     if (first === undefined || cut.fixed.monoMs < first.monoMs) first = cut.fixed;
   }
   // The engine does not say at which moment of its run it took the state; its end is never too early to roll forward from.
-  return first?.wall ?? evidence.online?.ended.wall ?? '';
+  return first?.wall ?? evidence.together?.saidCut.wall ?? evidence.online?.ended.wall ?? '';
 }

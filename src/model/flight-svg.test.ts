@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import type { Evidence, FlightEvent, HoldEvidence } from './evidence.ts';
 import { flightRecordSvg } from './flight-svg.ts';
 import type { Moment } from './time.ts';
+import type { PartEvidence } from './together.ts';
 
 const zero = 100_000;
 
@@ -263,6 +264,49 @@ describe('flightRecordSvg', () => {
     assert.ok(
       texts(flightRecordSvg(own(true))).includes("incremental by the engine's own backup, over files copied live"),
     );
+  });
+
+  it('gives every part of a group a lane of its own, on the scale of the coordinator', () => {
+    const part = (name: string, aheadMs: number, held: boolean): PartEvidence => ({
+      name,
+      host: name,
+      bootId: 'b',
+      workload: 'orders',
+      heard: held ? { cut: at(60), thawed: at(100) } : {},
+      hold: held
+        ? {
+            stopsWriters: true,
+            budgetMs: 5000,
+            toldToFreeze: at(2 + aheadMs),
+            frozen: at(12 + aheadMs),
+            toldToCut: at(20 + aheadMs),
+            cutCalled: at(20 + aheadMs),
+            cutFixed: at(50 + aheadMs),
+            thawed: at(90 + aheadMs),
+            heldThroughout: true,
+            endedBy: 'word',
+            spans: [],
+          }
+        : null,
+      point: null,
+    });
+    const group = (parts: readonly PartEvidence[]): Evidence =>
+      evidence(100, {
+        hold: null,
+        cut: cuts(0, 0, 0),
+        events: [event('flow', 'said: freeze', 0), event('flow', 'shard1 ready', -5)],
+        together: { budgetMs: 4000, skewMs: null, saidFreeze: at(0), saidCut: at(20), parts },
+      });
+    const svg = flightRecordSvg(group([part('shard1', 0, true), part('shard2', 86_400_000, true)]));
+    assertWellFormed(svg);
+    const seen = texts(svg);
+    for (const text of ['shard1', 'shard2', 'said: freeze', 'held 100.0 ms', '▲ cut of 2 parts: 20.0 ms to 60.0 ms'])
+      assert.ok(seen.includes(text), `${text} is not in ${JSON.stringify(seen)}`);
+    assert.equal(seen.filter((text) => text === '30.0 ms · cut').length, 2, 'a clock of another host moves nothing');
+    assert.ok(!seen.includes('shard1 ready'));
+    const lost = flightRecordSvg(group([part('shard1', 0, false)]));
+    assertWellFormed(lost);
+    assert.ok(texts(lost).includes('held 0.00 ms, not throughout'));
   });
 
   it('draws also what nothing is known of', () => {

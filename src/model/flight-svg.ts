@@ -2,6 +2,8 @@ import type { Evidence } from './evidence.ts';
 import { commandSpans, summarizeHold } from './flight-record.ts';
 import { judge, type Judgement } from './judge.ts';
 import { escape, fitted, n, textWidth } from './svg.ts';
+import type { Moment } from './time.ts';
+import { skewOf, type TogetherEvidence } from './together.ts';
 
 /** Something drawn in a lane: an event is a dot, a command a bar. Milliseconds of the evidence's monotonic clock. */
 interface Mark {
@@ -13,6 +15,8 @@ interface Mark {
 
 interface Lane {
   readonly name: string;
+  /** Whose colours it has; by default those of its name. */
+  readonly like?: string;
   readonly marks: readonly Mark[];
 }
 
@@ -64,21 +68,62 @@ export function flightRecordSvg(evidence: Evidence): string {
     `<rect class="page" width="${width}" height="${height}"/>`,
     head.svg,
     lanes.stripes,
-    ...drawHold(evidence, x, top, bottom),
+    ...drawHold(spanOfHold(evidence), x, top, bottom),
     ...drawAxis(window, x, top, bottom),
-    ...drawCut(evidence, window, x, top, bottom),
-    ...drawBudget(evidence, window, x, top, bottom),
+    ...drawCut(spanOfCut(evidence), window, x, top, bottom),
+    ...drawBudget(spanOfHold(evidence), window, x, top, bottom),
     lanes.svg,
     '</svg>',
     '',
   ].join('\n');
 }
 
+interface HoldSpan {
+  readonly from: number;
+  readonly to: number;
+  readonly heldThroughout: boolean;
+  readonly budgetMs: number;
+}
+
+/** Of a group from the word to freeze until the last part was heard to be thawed. */
+function spanOfHold({ hold, together }: Evidence): HoldSpan | undefined {
+  if (hold !== null) {
+    const { heldThroughout, at } = hold.thawed;
+    return { from: hold.frozen.at.monoMs, to: at.monoMs, heldThroughout, budgetMs: hold.budgetMs };
+  }
+  if (together === undefined) return undefined;
+  const from = together.saidFreeze.monoMs;
+  const heldThroughout = together.parts.every((part) => part.hold?.heldThroughout === true);
+  const thawed = together.parts.flatMap((part) => part.heard.thawed?.monoMs ?? []);
+  return { from, to: Math.max(from, ...thawed), heldThroughout, budgetMs: together.budgetMs };
+}
+
+interface CutSpan {
+  readonly called: number;
+  readonly fixed: number;
+  readonly what: string;
+}
+
+function spanOfCut({ cut, together }: Evidence): CutSpan | undefined {
+  if (together !== undefined) {
+    const called = together.saidCut.monoMs;
+    return { called, fixed: called + (skewOf(together) ?? 0), what: ` of ${together.parts.length} parts` };
+  }
+  if (cut.cuts.length === 0) return undefined;
+  return {
+    called: Math.min(...cut.cuts.map((each) => each.called.monoMs)),
+    fixed: Math.max(...cut.cuts.map((each) => each.fixed.monoMs)),
+    what: cut.cuts.length === 1 ? '' : ` of ${cut.cuts.length} volumes`,
+  };
+}
+
 /** The hold and the cut with a margin; what the flow did long before and after would press them into one pixel. */
 function windowOf(evidence: Evidence): Window {
-  const { hold, cut } = evidence;
+  const { hold, cut, together } = evidence;
+  const whole = together === undefined ? undefined : spanOfHold(evidence);
   const cuts = cut.cuts.flatMap(({ called, fixed }) => [called.monoMs, fixed.monoMs]);
   const holds = hold === null ? [] : [hold.freezeCalled.monoMs, hold.frozen.at.monoMs, hold.thawed.at.monoMs];
+  if (whole !== undefined) holds.push(whole.from, whole.to);
   if (evidence.online !== undefined) cuts.push(evidence.online.began.monoMs, evidence.online.ended.monoMs);
   // Without a hold and a cut there is no instant to look at: the first event stands in for it.
   const shown = [...holds, ...cuts, ...(holds.length + cuts.length === 0 ? [evidence.events[0]?.at.monoMs ?? 0] : [])];
@@ -89,7 +134,7 @@ function windowOf(evidence: Evidence): Window {
     start: start - margin,
     end: end + margin,
     zero: hold?.frozen.at.monoMs ?? start,
-    from: hold !== null ? 'freeze' : evidence.online === undefined ? 'cut' : 'backup',
+    from: hold !== null || whole !== undefined ? 'freeze' : evidence.online === undefined ? 'cut' : 'backup',
   };
 }
 
@@ -108,6 +153,12 @@ function lanesOf(evidence: Evidence): readonly Lane[] {
         label: `${duration(span.endMs - span.startMs)} · ${span.what}`,
       }))
       .toSorted((a, b) => a.start - b.start);
+  if (evidence.together !== undefined) {
+    return [
+      { name: 'flow', marks: events('flow').filter(({ label }) => label.startsWith('said')) },
+      ...partLanes(evidence.together),
+    ];
+  }
   const sentinel = events('sentinel');
   return [
     { name: 'flow', marks: events('flow') },
@@ -117,6 +168,28 @@ function lanesOf(evidence: Evidence): readonly Lane[] {
     { name: 'provider', marks: spans('provider') },
     { name: 'canary', marks: events('canary') },
   ];
+}
+
+/**
+ * What each part did, by its own clock, shifted so that it was told to cut when the word was said: it was told a little later, so all of
+ * its lane lies too early by that. A part that is not known of has an empty lane.
+ */
+function partLanes({ parts, saidCut }: TogetherEvidence): readonly Lane[] {
+  return parts.map(({ name, hold }) => {
+    if (hold === null) return { name, marks: [] };
+    const shift = saidCut.monoMs - hold.toldToCut.monoMs;
+    const bar = (from: Moment, to: Moment, what: string): Mark => ({
+      start: from.monoMs + shift,
+      end: to.monoMs + shift,
+      label: `${duration(to.monoMs - from.monoMs)} · ${what}`,
+    });
+    const marks = [
+      bar(hold.toldToFreeze, hold.frozen, 'freeze'),
+      bar(hold.cutCalled, hold.cutFixed, 'cut'),
+      bar(hold.cutFixed, hold.thawed, 'thaw'),
+    ];
+    return { name, like: 'engine', marks };
+  });
 }
 
 const verdictMarks = { 'application-consistent': '✓', 'crash-consistent': '!', unproven: '✕' } as const;
@@ -174,15 +247,15 @@ function drawLanes(
   const svg: string[] = [];
   const stripes: string[] = [];
   let y = top;
-  for (const [number, { name, marks }] of lanes.entries()) {
+  for (const [number, { name, like, marks }] of lanes.entries()) {
     const seen = marks.filter((mark) => (mark.end ?? mark.start) >= window.start && mark.start <= window.end);
     const placed = place(seen, x);
     const rows = Math.max(1, ...placed.map((each) => each.row + 1));
     const notes = notesOf(marks, placed, window);
     const height = rows * rowHeight + 2 * lanePadding + (notes === '' ? 0 : rowHeight);
     stripes.push(`<rect class="stripe${number % 2}" x="0" y="${y}" width="${width}" height="${height}"/>`);
-    svg.push(`<text class="lane" x="24" y="${y + lanePadding + 13}">${name}</text>`);
-    svg.push(...placed.map((each) => drawMark(each, name, y + lanePadding)));
+    svg.push(`<text class="lane" x="24" y="${y + lanePadding + 13}">${fitted(name, 12, left - 32)}</text>`);
+    svg.push(...placed.map((each) => drawMark(each, like ?? name, y + lanePadding)));
     if (notes !== '') {
       svg.push(`<text class="note" x="${right}" y="${y + height - lanePadding + 1}" text-anchor="end">${notes}</text>`);
     }
@@ -240,12 +313,17 @@ function drawMark({ mark, from, to, row, labelAt }: Placed, lane: string, top: n
   return `<g class="mark ${lane}">${shape}${label}<title>${escape(mark.label)}</title></g>`;
 }
 
-function drawHold({ hold }: Evidence, x: (ms: number) => number, top: number, bottom: number): readonly string[] {
-  if (hold === null) return [];
-  const from = x(hold.frozen.at.monoMs);
-  const to = Math.max(from + 1, x(hold.thawed.at.monoMs));
-  const lost = hold.thawed.heldThroughout ? '' : ' lost';
-  const text = `held ${duration(hold.thawed.at.monoMs - hold.frozen.at.monoMs)}${lost === '' ? '' : ', not throughout'}`;
+function drawHold(
+  hold: HoldSpan | undefined,
+  x: (ms: number) => number,
+  top: number,
+  bottom: number,
+): readonly string[] {
+  if (hold === undefined) return [];
+  const from = x(hold.from);
+  const to = Math.max(from + 1, x(hold.to));
+  const lost = hold.heldThroughout ? '' : ' lost';
+  const text = `held ${duration(hold.to - hold.from)}${lost === '' ? '' : ', not throughout'}`;
   return [
     `<g class="hold${lost}"><rect class="held" x="${n(from)}" y="${top - 6}" width="${n(to - from)}" height="${bottom - top + 6}"/>`,
     `<path class="edge" d="M${n(from)} ${bottom}V${top - 14}H${n(to)}V${bottom}"/>`,
@@ -254,19 +332,17 @@ function drawHold({ hold }: Evidence, x: (ms: number) => number, top: number, bo
 }
 
 function drawCut(
-  { cut }: Evidence,
+  cut: CutSpan | undefined,
   window: Window,
   x: (ms: number) => number,
   top: number,
   bottom: number,
 ): readonly string[] {
-  if (cut.cuts.length === 0) return [];
-  const called = Math.min(...cut.cuts.map((each) => each.called.monoMs));
-  const fixed = Math.max(...cut.cuts.map((each) => each.fixed.monoMs));
+  if (cut === undefined) return [];
+  const { called, fixed, what } = cut;
   const from = x(called);
   const to = Math.max(from + 2, x(fixed));
-  const volumes = cut.cuts.length === 1 ? '' : ` of ${cut.cuts.length} volumes`;
-  const text = `cut${volumes}: ${offset(called - window.zero)} to ${offset(fixed - window.zero)}`;
+  const text = `cut${what}: ${offset(called - window.zero)} to ${offset(fixed - window.zero)}`;
   return [
     `<g class="cut"><rect class="cut-band" x="${n(from)}" y="${top}" width="${n(to - from)}" height="${bottom - top}"/>`,
     `<path class="cut-line" d="M${n(to)} ${top}V${bottom}"/>`,
@@ -275,13 +351,13 @@ function drawCut(
 }
 
 function drawBudget(
-  { hold }: Evidence,
+  hold: HoldSpan | undefined,
   window: Window,
   x: (ms: number) => number,
   top: number,
   bottom: number,
 ): readonly string[] {
-  const deadline = (hold?.frozen.at.monoMs ?? Infinity) + (hold?.budgetMs ?? 0);
+  const deadline = (hold?.from ?? Infinity) + (hold?.budgetMs ?? 0);
   if (deadline > window.end) return [];
   return [
     `<g class="budget"><path d="M${n(x(deadline))} ${top - 6}V${bottom}"/>`,

@@ -1,5 +1,6 @@
 import { changeBetween } from './cluster.ts';
 import { judgeSplit, type SplitRule } from './judge-split.ts';
+import { judgeTogether, type TogetherRule } from './judge-together.ts';
 import type { Evidence, HoldEvidence, OnlineEvidence } from './evidence.ts';
 import type { Marks } from './journal.ts';
 import { needsOneInstant, type MemberObservation } from './hold.ts';
@@ -25,7 +26,8 @@ export type Rule =
   | 'engine-backup-unfinished'
   | 'chain-broken'
   | 'dirty-copy-open'
-  | SplitRule;
+  | SplitRule
+  | TogetherRule;
 
 export interface Judgement {
   readonly verdict: Verdict;
@@ -44,6 +46,10 @@ export interface Judgement {
  */
 export function judge(evidence: Evidence): Judgement {
   if (evidence.online !== undefined) return judgeOnline(evidence.online, evidence);
+  if (evidence.together !== undefined) {
+    const reasons = judgeTogether(evidence.together);
+    return { verdict: reasons.length === 0 ? 'application-consistent' : 'unproven', reasons };
+  }
   if (evidence.split !== undefined) {
     const unseen = evidence.cluster === undefined ? [reason('role-not-observed', 'the cluster was not looked at')] : [];
     const reasons = [...judgeSplit(evidence.split), ...unseen, ...cluster(evidence)];

@@ -49,6 +49,17 @@ export interface Bytes {
   readonly stored: number;
 }
 
+/** A point of one part of a group: it lies in the repository of its host, and is restored there. */
+export interface GroupPart {
+  readonly name: string;
+  readonly host: string;
+  readonly workload: string;
+  readonly point: string;
+  readonly repositorySnapshot: string;
+  readonly verdict: Verdict;
+  readonly bytes: Bytes;
+}
+
 /** A recoverable state, as `show` prints it. Field names are a promise (docs/guide/json.md). */
 export interface Point {
   readonly id: string;
@@ -86,6 +97,10 @@ export interface Point {
   readonly marks: Marks | null;
   /** By what it was known which blocks had to be read; absent if everything was looked at. */
   readonly changedBlocks?: ChangedBlocksEvidence;
+  /** Of a group: the points that are its data. All of them, or there is no point of the group. */
+  readonly parts?: readonly GroupPart[];
+  /** The point of a group that needs this one, if the group's was recorded. */
+  readonly partOf?: string;
   readonly bytes: Bytes;
   readonly repositorySnapshot: string;
   readonly drill: DrillResult;

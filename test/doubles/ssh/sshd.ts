@@ -26,7 +26,18 @@ export interface SshServer extends AsyncDisposable {
   start(): Promise<void>;
 }
 
-export async function sshServer(more: Partial<Config> = {}): Promise<SshServer | { readonly skip: string }> {
+/** Where a server listens, and what its program is started through: `ip netns exec NAME`. */
+export interface Place {
+  readonly address: string;
+  readonly through: readonly string[];
+}
+
+const loopback: Place = { address: '127.0.0.1', through: [] };
+
+export async function sshServer(
+  more: Partial<Config> = {},
+  place: Place = loopback,
+): Promise<SshServer | { readonly skip: string }> {
   if (process.getuid?.() !== 0) return { skip: 'needs root: runs an SSH server of its own' };
   const program = await systemExec.which('sshd');
   if (program === undefined) return { skip: 'needs sshd (package openssh-server)' };
@@ -44,7 +55,7 @@ export async function sshServer(more: Partial<Config> = {}): Promise<SshServer |
   const port = await freePort();
   await mkdir(at('bin'));
   await writeFile(at('authorized'), await readFile(at('client.pub')));
-  await writeFile(at('known_hosts'), `[127.0.0.1]:${port} ${await readFile(at('host.pub'), 'utf8')}`);
+  await writeFile(at('known_hosts'), `[${place.address}]:${port} ${await readFile(at('host.pub'), 'utf8')}`);
   await chmod(at('authorized'), 0o600);
   // The server refuses to run without it; packages make it when the service starts.
   const madeRun = await mkdir('/run/sshd', { recursive: true, mode: 0o755 });
@@ -52,7 +63,7 @@ export async function sshServer(more: Partial<Config> = {}): Promise<SshServer |
     at('config'),
     [
       `Port ${port}`,
-      'ListenAddress 127.0.0.1',
+      `ListenAddress ${place.address}`,
       `HostKey ${at('host')}`,
       `PidFile none`,
       `AuthorizedKeysFile ${at('authorized')}`,
@@ -71,7 +82,7 @@ export async function sshServer(more: Partial<Config> = {}): Promise<SshServer |
     ].join('\n'),
   );
   const settings = config.parse({
-    host: '127.0.0.1',
+    host: place.address,
     user: userInfo().username,
     port,
     identityFile: at('client'),
@@ -80,7 +91,8 @@ export async function sshServer(more: Partial<Config> = {}): Promise<SshServer |
   });
   let server: RunningProcess | undefined;
   const start = async (): Promise<void> => {
-    server = systemExec.start({ argv: [program, '-D', '-e', '-f', at('config')] });
+    const [first, ...rest] = [...place.through, program, '-D', '-e', '-f', at('config')];
+    server = systemExec.start({ argv: [first ?? program, ...rest] });
     for (let tries = 0; !server.stderrTail().includes('Server listening'); tries += 1) {
       if (tries > 500) throw new Error(`sshd does not listen: ${server.stderrTail()}`);
       await sleep(20);
