@@ -29,6 +29,11 @@ const ownKinds: readonly Choice[] = [
   { own: 'sentinel', weight: 1 },
 ];
 
+interface Span {
+  readonly fromMs: number;
+  readonly toMs: number;
+}
+
 export interface RoundsOptions {
   readonly seed: number;
   readonly rounds: number;
@@ -138,21 +143,26 @@ class Rounds {
     const before = await this.#subject.term();
     const beganMs = systemClock.monoMs();
     const ended = await this.#disturbed(choice, when, chance);
-    const tookMs = systemClock.monoMs() - beganMs;
+    const lap = new Laps(beganMs);
+    const tookMs = lap.end('backup');
     if (kind === 'nothing') this.#typicalMs = (3 * this.#typicalMs + tookMs) / 4;
     await this.#subject.mend();
+    lap.end('mend');
     await this.#recover();
+    lap.end('recover');
     this.#compare(before, await this.#subject.term(), 'explains' in choice && choice.explains);
     for (const left of [...(await this.#tool.leftovers()), ...(await this.#subject.held())])
       this.#anomaly(`left behind: ${left}`);
     const made = this.#tool.points().filter(({ id }) => !this.#known.has(id));
     this.#outcome(kind, ended, made);
-    if ('own' in choice) this.#stillness(beganMs, systemClock.monoMs(), made);
-    for (const point of made) await this.#point(point, kind !== 'nothing');
-    const seconds = ((systemClock.monoMs() - beganMs) / 1_000).toFixed(1);
+    lap.end('look');
+    const calm = 'own' in choice ? { fromMs: beganMs, toMs: systemClock.monoMs() } : undefined;
+    if (calm !== undefined) this.#waits(calm);
+    for (const point of made) await this.#point(point, calm, kind !== 'nothing');
+    lap.end('judge');
     const { code, said } = failureOf(ended);
-    const what = made.length > 0 ? `${made.length} point of ${made[0]?.member ?? '?'}` : `${code} ${said}`;
-    this.#options.say(`${this.#now}: ${seconds} s, exit ${ended.exitCode}, ${what.slice(0, 240)}`);
+    const what = made.length > 0 ? `a point of ${made.map(({ member }) => member).join()}` : `${code} ${said}`;
+    this.#options.say(`${this.#now}: ${lap.said()}; exit ${ended.exitCode}, ${what.slice(0, 240)}`);
   }
 
   /** One backup, and what befalls it. */
@@ -221,30 +231,30 @@ class Rounds {
     if (kind === 'nothing') this.#anomaly(`nothing befell it, and there is no point: ${code} ${said}`);
   }
 
-  /** How long anybody had to wait, in rounds in which only the tool was killed. */
-  #stillness(fromMs: number, toMs: number, made: readonly Point[]): void {
+  /** How long a writer had to wait, where no member was disturbed. */
+  #waits({ fromMs, toMs }: Span): void {
     const { witness, budgetMs, stopsWriters } = this.#subject;
     const gapMs = witness.longestGap(fromMs, toMs);
     this.#longest.gapMs = Math.max(this.#longest.gapMs, gapMs);
-    for (const { member } of made)
-      this.#longest.stillMs = Math.max(this.#longest.stillMs, witness.longestStill(member, fromMs, toMs));
     const mostMs = (stopsWriters ? budgetMs + 1_000 : 0) + slackMs;
     if (gapMs > mostMs) this.#anomaly(`a writer had to wait ${Math.round(gapMs)} ms`);
   }
 
-  async #point(point: Point, disturbed: boolean): Promise<void> {
+  async #point(point: Point, calm: Span | undefined, disturbed: boolean): Promise<void> {
     this.#known.add(point.id);
     if (point.verdict !== 'application-consistent') this.#anomaly(`verdict ${point.verdict}`);
     if (point.hold?.heldThroughout !== true) this.#anomaly('a point whose hold did not last');
     this.#longest.holdMs = Math.max(this.#longest.holdMs, point.hold?.heldMs ?? 0);
     if (!disturbed && !this.#options.judgeAll && this.#count.points % judgedEvery !== 0) return;
-    const wrong = await this.#wrongIn(point).catch((error: unknown) => [`it could not be judged: ${messageOf(error)}`]);
+    const wrong = await this.#wrongIn(point, calm).catch((error: unknown) => [
+      `it could not be judged: ${messageOf(error)}`,
+    ]);
     if (wrong.length === 0) return;
     this.#roles.wrong += 1;
     this.#anomaly(`the point of ${point.member} is wrong: ${wrong.join('; ')}`);
   }
 
-  async #wrongIn(point: Point): Promise<readonly string[]> {
+  async #wrongIn(point: Point, calm: Span | undefined): Promise<readonly string[]> {
     const target = join(this.#tool.directory, 'restored');
     const [restored, shown] = await Promise.all([
       this.#tool.run('restore', point.id, '--target', target),
@@ -257,6 +267,10 @@ class Rounds {
       const member = evidence.cluster?.chosen.member ?? '';
       this.#count.judged += 1;
       if (evidence.cluster?.heldOff === true) this.#roles.heldOff += 1;
+      if (calm !== undefined) {
+        const stillMs = this.#subject.witness.longestStill(member, calm.fromMs, calm.toMs);
+        this.#longest.stillMs = Math.max(this.#longest.stillMs, stillMs);
+      }
       const { last, wrong } = await this.#subject.judge(target, member);
       const least = this.#subject.witness.seenAt(member, this.#subject.certainUntil(evidence));
       if (least === undefined) this.#count.unbounded += 1;
@@ -265,6 +279,28 @@ class Rounds {
     } finally {
       await rm(target, { recursive: true, force: true });
     }
+  }
+}
+
+/** Where the time of a round goes, in seconds. */
+class Laps {
+  readonly #said: string[] = [];
+  #fromMs: number;
+
+  constructor(fromMs: number) {
+    this.#fromMs = fromMs;
+  }
+
+  end(name: string): number {
+    const nowMs = systemClock.monoMs();
+    const tookMs = nowMs - this.#fromMs;
+    this.#fromMs = nowMs;
+    this.#said.push(`${name} ${(tookMs / 1_000).toFixed(1)}`);
+    return tookMs;
+  }
+
+  said(): string {
+    return this.#said.join(' ');
   }
 }
 

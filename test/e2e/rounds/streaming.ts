@@ -8,7 +8,12 @@ import type { Disturbance, RoundsSubject } from './subject.ts';
 /** PostgreSQL's own replication between two servers. Nobody fails over but a person: any change of roles is wrong. */
 export async function streamingSubject(): Promise<RoundsSubject> {
   await using undo = new AsyncDisposableStack();
-  const settings = { checkpoint_timeout: '30s', max_wal_size: '64MB', min_wal_size: '32MB' };
+  const settings = {
+    checkpoint_timeout: '30s',
+    max_wal_size: '64MB',
+    min_wal_size: '32MB',
+    wal_retrieve_retry_interval: '200ms',
+  };
   const cluster = undo.use(await startStreaming({ standbys: 1, settings }));
   const { primary } = cluster;
   const [standby] = cluster.standbys;
