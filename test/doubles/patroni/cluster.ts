@@ -179,7 +179,8 @@ function clusterOf(
           const leader = await cluster.leader();
           if (leader === undefined) return false;
           const { body } = await rest(`${cluster.member(leader).rest}/patroni`, 'GET', undefined, tls);
-          const senders = (body as { replication?: { application_name: string; state: string }[] }).replication ?? [];
+          const { replication } = (body ?? {}) as { replication?: { application_name: string; state: string }[] };
+          const senders = replication ?? [];
           const streams = new Set(
             senders.flatMap(({ application_name: name, state }) => (state === 'streaming' ? [name] : [])),
           );

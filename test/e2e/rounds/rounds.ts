@@ -181,7 +181,7 @@ class Rounds {
     if (own === 'guard' || own === 'sentinel') {
       const flow = tool.start(['backup', 'orders']);
       const pid = await tool.helper(own, flow);
-      await Promise.race([flow.ended, systemClock.sleep(chance.between(0, 400))]);
+      await Promise.race([flow.ended, systemClock.sleep(chance.between(0, this.#typicalMs * 0.7))]);
       if (pid !== undefined) signal({ pid, over: () => false }, 'SIGKILL');
       return await flow.ended;
     }
