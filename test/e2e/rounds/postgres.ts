@@ -13,7 +13,7 @@ export interface Asked {
 
 /** Rows are written over after so many, so that the database stays small however long it runs. */
 const ring = 1_000;
-const pauseMs = 4;
+const pauseMs = 8;
 const lookMs = 60;
 /** A server that stands still is no broken connection. */
 const patienceMs = 60_000;
