@@ -6,7 +6,15 @@ import { systemExec } from '../../../src/platform/exec.ts';
 import { rest, startPatroni, type PatroniCluster, type PatroniMember } from '../../doubles/patroni/cluster.ts';
 import { postgresBin } from '../../doubles/patroni/settings.ts';
 import { until } from '../../doubles/streaming-cluster.ts';
-import { certainInBackupMode, inBackupMode, judgePostgres, postgresTerm, PostgresWitness } from './postgres.ts';
+import {
+  certainInBackupMode,
+  inBackupMode,
+  judgePostgres,
+  makeSmall,
+  postgresTerm,
+  PostgresWitness,
+  smallWal,
+} from './postgres.ts';
 import type { Disturbance, RoundsSubject } from './subject.ts';
 
 /** The engine of the copy has no port but this one, on a socket of its own. */
@@ -21,7 +29,7 @@ export const roundsDynamic = {
     use_slots: true,
     parameters: {
       wal_log_hints: 'on',
-      ...{ checkpoint_timeout: '30s', max_wal_size: '64MB', min_wal_size: '32MB', wal_keep_size: '128MB' },
+      ...smallWal,
       wal_retrieve_retry_interval: '200ms',
     },
   },
@@ -49,8 +57,9 @@ export function patroniWorkload({ members }: PatroniCluster): Readonly<Record<st
 /** Two servers under Patroni with three etcds. Whether a kill makes another one leader is for Patroni to say. */
 export async function patroniSubject(): Promise<RoundsSubject> {
   await using undo = new AsyncDisposableStack();
-  const cluster = undo.use(await startPatroni({ members: 2, dynamic: roundsDynamic }));
+  const cluster = undo.use(await startPatroni({ members: 2, dynamic: roundsDynamic, initdb: [{ 'wal-segsize': 1 }] }));
   const { members } = cluster;
+  await makeSmall(cluster.member('db1'));
   const witness = undo.use(new PostgresWitness(members));
   await witness.flows();
   const down = { patroni: new Set<PatroniMember>(), etcd: new Set<string>() };

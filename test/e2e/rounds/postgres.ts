@@ -35,6 +35,23 @@ const check = `SELECT (SELECT count(*) FROM written)::int AS rows, (SELECT count
     WHERE p.slot IS NULL OR w.slot IS DISTINCT FROM p.slot OR p.payload <> md5(n::text) OR w.payload <> repeat(md5(n::text), 3))::int AS torn,
   pg_is_in_recovery() AS standby`;
 
+/** Of initdb, in MB. So that the WAL of a hold is as small as the rest. */
+export const smallSegments = '--wal-segsize=1';
+export const smallWal = { checkpoint_timeout: '30s', max_wal_size: '16MB', min_wal_size: '4MB', wal_keep_size: '16MB' };
+
+/** Nobody makes a database of its templates, and each is as large as the one that is used. */
+export async function makeSmall(primary: Asked): Promise<void> {
+  const client = await primary.connect();
+  try {
+    for (const name of ['template0', 'template1']) {
+      await client.query(`ALTER DATABASE ${name} IS_TEMPLATE false`);
+      await client.query(`DROP DATABASE ${name}`);
+    }
+  } finally {
+    await client.end();
+  }
+}
+
 interface Row {
   readonly rows: number;
   readonly pairs: number;
@@ -115,18 +132,23 @@ export class PostgresWitness implements Witness {
   }
 
   async #look(member: Asked): Promise<void> {
-    const seen = this.#seen.get(member.name);
-    while (seen !== undefined && !this.#stop.signal.aborted) {
-      await using session = await Session.open(member);
+    const seen = this.#seen.get(member.name) ?? new Samples();
+    while (!this.#stop.signal.aborted) {
+      const session = await Session.open(member);
       seen.newLife(systemClock.monoMs());
-      while (session !== undefined && !this.#stop.signal.aborted) {
-        const found = await session.ask<Row>('SELECT coalesce(max(n), 0)::int AS last FROM written');
-        if (found === undefined) break;
-        seen.add(found.last, systemClock.monoMs());
-        await systemClock.sleep(lookMs);
-      }
+      if (session !== undefined) await this.#lookThrough(session, seen);
       seen.newLife(systemClock.monoMs());
       await systemClock.sleep(50);
+    }
+  }
+
+  async #lookThrough(session: Session, seen: Samples): Promise<void> {
+    await using _session = session;
+    while (!this.#stop.signal.aborted) {
+      const found = await session.ask<Row>('SELECT coalesce(max(n), 0)::int AS last FROM written');
+      if (found === undefined) return;
+      seen.add(found.last, systemClock.monoMs());
+      await systemClock.sleep(lookMs);
     }
   }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
-import { runRounds, seedFrom } from './rounds.ts';
+import { runRounds } from './rounds.ts';
 import type { RoundsSubject } from './subject.ts';
 
 const full = process.env['STILLPOINT_TEST_FULL'] === '1';
@@ -40,4 +40,13 @@ export function roundsTest({ why, subject, seed: fixed, sample }: RoundsTest): v
       assert.deepEqual([tally.unexplained, tally.wrong], [0, 0]);
     },
   );
+}
+
+/** `SEED` or `SEED/ROUND` in the environment: the same choices again. */
+function seedFrom(text: string | undefined): { readonly seed?: number; readonly only?: number } {
+  const [, seed, only] = /^(\d+)(?:\/(\d+))?$/.exec(text ?? '') ?? [];
+  return {
+    ...(seed === undefined ? {} : { seed: Number(seed) }),
+    ...(only === undefined ? {} : { only: Number(only) }),
+  };
 }

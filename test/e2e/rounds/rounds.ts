@@ -2,10 +2,10 @@ import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { messageOf } from '../../../src/model/errors.ts';
-import type { Evidence } from '../../../src/model/evidence.ts';
 import type { Point } from '../../../src/model/point.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
 import { eventually, processState } from '../stage.ts';
+import { Laps } from './laps.ts';
 import { Chance } from './random.ts';
 import type { Disturbance, RoundsSubject, Term } from './subject.ts';
 import { tableOf, type Tally } from './table.ts';
@@ -48,15 +48,6 @@ export interface RoundsResult {
   readonly table: string;
   /** Empty if all is well. */
   readonly anomalies: readonly string[];
-}
-
-/** `SEED` or `SEED/ROUND` in the environment: the same choices again. */
-export function seedFrom(text: string | undefined): { readonly seed?: number; readonly only?: number } {
-  const [, seed, only] = /^(\d+)(?:\/(\d+))?$/.exec(text ?? '') ?? [];
-  return {
-    ...(seed === undefined ? {} : { seed: Number(seed) }),
-    ...(only === undefined ? {} : { only: Number(only) }),
-  };
 }
 
 /** Backs the subject up again and again while it, and the tool, are disturbed. */
@@ -111,8 +102,7 @@ class Rounds {
 
   async all(): Promise<void> {
     await this.#tool.configure(this.#subject.workload(new Chance(this.#options.seed)));
-    const made = await this.#tool.run('repo', 'init');
-    if (made.exitCode !== 0) throw new Error(`repo init: ${made.stderr}${made.stdout}`);
+    await this.#tool.initRepository();
     const { rounds, only } = this.#options;
     for (let round = only ?? 0; round < (only === undefined ? rounds : only + 1); round += 1) {
       this.#now = `round ${round}`;
@@ -256,14 +246,10 @@ class Rounds {
 
   async #wrongIn(point: Point, calm: Span | undefined): Promise<readonly string[]> {
     const target = join(this.#tool.directory, 'restored');
-    const [restored, shown] = await Promise.all([
-      this.#tool.run('restore', point.id, '--target', target),
-      this.#tool.run('show', point.id),
-    ]);
+    const restored = await this.#tool.run('restore', point.id, '--target', target);
     try {
       if (restored.exitCode !== 0) return [`restore: ${restored.stdout}${restored.stderr}`];
-      if (shown.exitCode !== 0) return [`show: ${shown.stdout}${shown.stderr}`];
-      const { evidence } = JSON.parse(shown.stdout) as { readonly evidence: Evidence };
+      const evidence = await this.#tool.evidenceOf(point);
       const member = evidence.cluster?.chosen.member ?? '';
       this.#count.judged += 1;
       if (evidence.cluster?.heldOff === true) this.#roles.heldOff += 1;
@@ -279,28 +265,6 @@ class Rounds {
     } finally {
       await rm(target, { recursive: true, force: true });
     }
-  }
-}
-
-/** Where the time of a round goes, in seconds. */
-class Laps {
-  readonly #said: string[] = [];
-  #fromMs: number;
-
-  constructor(fromMs: number) {
-    this.#fromMs = fromMs;
-  }
-
-  end(name: string): number {
-    const nowMs = systemClock.monoMs();
-    const tookMs = nowMs - this.#fromMs;
-    this.#fromMs = nowMs;
-    this.#said.push(`${name} ${(tookMs / 1_000).toFixed(1)}`);
-    return tookMs;
-  }
-
-  said(): string {
-    return this.#said.join(' ');
   }
 }
 

@@ -2,23 +2,28 @@ import { chmod, mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemClock } from '../../../src/platform/clock.ts';
 import { startStreaming, until, type StreamingMember } from '../../doubles/streaming-cluster.ts';
-import { certainInBackupMode, inBackupMode, judgePostgres, postgresTerm, PostgresWitness } from './postgres.ts';
+import {
+  certainInBackupMode,
+  inBackupMode,
+  judgePostgres,
+  makeSmall,
+  postgresTerm,
+  PostgresWitness,
+  smallSegments,
+  smallWal,
+} from './postgres.ts';
 import type { Disturbance, RoundsSubject } from './subject.ts';
 
 /** PostgreSQL's own replication between two servers. Nobody fails over but a person: any change of roles is wrong. */
 export async function streamingSubject(): Promise<RoundsSubject> {
   await using undo = new AsyncDisposableStack();
-  const settings = {
-    checkpoint_timeout: '30s',
-    max_wal_size: '64MB',
-    min_wal_size: '32MB',
-    wal_retrieve_retry_interval: '200ms',
-  };
-  const cluster = undo.use(await startStreaming({ standbys: 1, settings }));
+  const settings = { ...smallWal, wal_retrieve_retry_interval: '200ms' };
+  const cluster = undo.use(await startStreaming({ standbys: 1, settings, initdb: [smallSegments] }));
   const { primary } = cluster;
   const [standby] = cluster.standbys;
   if (standby === undefined) throw new Error('there is no standby');
   const both = [primary, standby];
+  await makeSmall(primary);
   const down = new Set<StreamingMember>();
   const kill = async (member: StreamingMember): Promise<void> => {
     down.add(member);

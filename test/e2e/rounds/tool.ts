@@ -4,12 +4,17 @@ import { readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { fileURLToPath } from 'node:url';
+import { LocalStore } from '../../../src/adapters/store/local/store.ts';
 import { catalogFile } from '../../../src/catalog/catalog.ts';
+import { readRecord } from '../../../src/flows/record.ts';
 import { codeOf } from '../../../src/model/errors.ts';
+import type { Evidence } from '../../../src/model/evidence.ts';
 import type { Point } from '../../../src/model/point.ts';
 import { systemClock } from '../../../src/platform/clock.ts';
 import { identify, killExactly } from '../../../src/platform/process.ts';
+import { initRepository, openRepository } from '../../../src/repository/repository.ts';
 import { compileCache } from '../../doubles/compile-cache.ts';
+import { cheapKey, deps, password } from '../../doubles/repository-fixture.ts';
 import { eventually, marked } from '../stage.ts';
 
 const main = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
@@ -68,9 +73,24 @@ export class Tool implements AsyncDisposable {
       repository: { store: { local: join(this.directory, 'repository') }, passwordFile },
       workloads: { orders: workload },
     };
-    if (!existsSync(passwordFile)) await writeFile(passwordFile, 'a password for tests\n', { mode: 0o600 });
+    if (!existsSync(passwordFile)) await writeFile(passwordFile, `${password}\n`, { mode: 0o600 });
     // JSON is YAML.
     await writeFile(this.#configFile, JSON.stringify(config, null, 2));
+  }
+
+  /** A key that costs nothing: every command opens the repository. */
+  async initRepository(): Promise<void> {
+    await initRepository(this.#store(), password, { clock: systemClock, hostname: deps.hostname, keyCost: cheapKey });
+  }
+
+  /** Out of the repository, so that no command has to be started. */
+  async evidenceOf(point: Point): Promise<Evidence> {
+    const repository = await openRepository(this.#store(), password, deps);
+    return (await readRecord(repository, point.repositorySnapshot)).evidence;
+  }
+
+  #store(): LocalStore {
+    return new LocalStore(join(this.directory, 'repository'));
   }
 
   start(args: readonly string[], env: Readonly<Record<string, string>> = {}): Flow {
