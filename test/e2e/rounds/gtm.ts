@@ -35,6 +35,10 @@ export async function gtmSubject(): Promise<RoundsSubject> {
     await leader.startSource();
     witness.load(leader);
     witness.watch(leader);
+    // It may have got what the other one lost with its memory, and takes that back.
+    await crash(replica);
+    await replica.rejoin();
+    witness.watch(replica);
   };
   const failOver = async (): Promise<void> => {
     [leader, replica] = [replica, leader];

@@ -1,11 +1,7 @@
-import { chmod, mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import pg from 'pg';
 import { systemClock } from '../../../src/platform/clock.ts';
-import { systemExec } from '../../../src/platform/exec.ts';
 import { rest, startPatroni, type PatroniCluster, type PatroniMember } from '../../doubles/patroni/cluster.ts';
-import { postgresBin } from '../../doubles/patroni/settings.ts';
 import { until } from '../../doubles/streaming-cluster.ts';
+import { withServer } from './patroni-copy.ts';
 import {
   certainInBackupMode,
   inBackupMode,
@@ -17,8 +13,6 @@ import {
 } from './postgres.ts';
 import type { Disturbance, RoundsSubject } from './subject.ts';
 
-/** The engine of the copy has no port but this one, on a socket of its own. */
-const copyPort = 5432;
 const failoverMs = 120_000;
 
 export const roundsDynamic = {
@@ -57,7 +51,9 @@ export function patroniWorkload({ members }: PatroniCluster): Readonly<Record<st
 /** Two servers under Patroni with three etcds. Whether a kill makes another one leader is for Patroni to say. */
 export async function patroniSubject(): Promise<RoundsSubject> {
   await using undo = new AsyncDisposableStack();
-  const cluster = undo.use(await startPatroni({ members: 2, dynamic: roundsDynamic, initdb: [{ 'wal-segsize': 1 }] }));
+  const cluster = undo.use(
+    await startPatroni({ members: 2, dynamic: roundsDynamic, initdb: [{ 'wal-segsize': '1' }] }),
+  );
   const { members } = cluster;
   await makeSmall(cluster.member('db1'));
   const witness = undo.use(new PostgresWitness(members));
@@ -171,53 +167,4 @@ async function configOf({
     return { paused: config['pause'] === true, said };
   }
   return { paused: false, said: ['no Patroni tells its configuration'] };
-}
-
-/** Patroni's settings in the copy are overruled: it must listen to nobody but us, and follow nobody. */
-export async function withServer<T>(
-  directory: string,
-  dataDirectory: string,
-  work: (connect: () => Promise<pg.Client>) => Promise<T>,
-): Promise<T> {
-  const data = directory + dataDirectory;
-  const sockets = join(directory, 's');
-  await mkdir(sockets);
-  await chmod(directory, 0o711);
-  await chmod(sockets, 0o777);
-  const { stdout } = await systemExec.check({ argv: ['stat', '-c', '%u %g', data], timeoutMs: 10_000 });
-  const [uid = 0, gid = 0] = stdout.split(' ').map(Number);
-  const settings = {
-    ...{ listen_addresses: '', port: String(copyPort), unix_socket_directories: sockets },
-    ...{ hba_file: join(data, 'pg_hba.conf'), ident_file: join(data, 'pg_ident.conf'), cluster_name: 'copy' },
-  };
-  const server = systemExec.start({
-    argv: [
-      join(postgresBin, 'postgres'),
-      ...['-D', data],
-      ...Object.entries(settings).flatMap(([key, value]) => ['-c', `${key}=${value}`]),
-    ],
-    uid,
-    gid,
-  });
-  let ended = false;
-  void server.exited.then(() => (ended = true));
-  const connect = async (): Promise<pg.Client> => {
-    const client = new pg.Client({ host: sockets, port: copyPort, user: 'postgres', database: 'postgres' });
-    client.on('error', () => undefined);
-    await client.connect();
-    return client;
-  };
-  try {
-    await until('the copy answers', async () => {
-      if (ended) throw new Error(`the copy did not start: ${server.stderrTail().slice(-1500)}`);
-      return await connect().then(
-        async (client) => client.end().then(() => true),
-        () => false,
-      );
-    });
-    return await work(connect);
-  } finally {
-    server.kill('SIGINT');
-    await server.exited;
-  }
 }
