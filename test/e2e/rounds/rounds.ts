@@ -136,11 +136,18 @@ class Rounds {
     const lap = new Laps(beganMs);
     const tookMs = lap.end('backup');
     if (kind === 'nothing') this.#typicalMs = (3 * this.#typicalMs + tookMs) / 4;
-    await this.#subject.mend();
+    const explains = 'explains' in choice && choice.explains;
+    try {
+      await this.#subject.mend();
+    } catch (error) {
+      // Another primary is the likeliest reason, and must be told as what it is.
+      this.#compare(before, await this.#subject.term(), explains);
+      throw error;
+    }
     lap.end('mend');
     await this.#recover();
     lap.end('recover');
-    this.#compare(before, await this.#subject.term(), 'explains' in choice && choice.explains);
+    this.#compare(before, await this.#subject.term(), explains);
     for (const left of [...(await this.#tool.leftovers()), ...(await this.#subject.held())])
       this.#anomaly(`left behind: ${left}`);
     const made = this.#tool.points().filter(({ id }) => !this.#known.has(id));
