@@ -301,6 +301,21 @@ describe('exec', () => {
       await waitUntil('the detached child to be gone', () => !alive(pid));
     });
 
+    it('tells its parent when it was killed before it said anything, detached as well', async () => {
+      const file = join(directory, 'killed.ts');
+      await writeFile(
+        file,
+        `import { systemExec } from ${JSON.stringify(join(import.meta.dirname, 'exec.ts'))};
+         // Its output is gone for a while before its end is: the parent has nothing else to wait for then.
+         const argv = ['sh', '-c', 'exec >&- 2>&- <&-; sleep 0.2; kill -KILL $$'] as const;
+         const child = systemExec.start({ argv, detached: true });
+         await child.firstLine(() => true, 10_000).catch((error) => process.stdout.write(error.message));`,
+      );
+      const parent = await systemExec.run({ argv: [process.execPath, file], timeoutMs: 30_000 });
+      assert.equal(parent.exitCode, 0, parent.stderr);
+      assert.match(parent.stdout, /ended/);
+    });
+
     it('ends with its parent when not detached', async () => {
       const file = join(directory, 'attached.ts');
       await writeFile(file, script(false));

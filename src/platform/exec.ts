@@ -386,7 +386,8 @@ function start(command: Parameters<Exec['start']>[0]): RunningProcess {
     exited: end.promise,
     async firstLine(accept, timeoutMs) {
       // With everything unref'ed a parent that only waits for this line would end in the middle of it.
-      if (detached && waiting++ === 0) for (const pipe of pipes) pipe.ref();
+      // A child that is killed takes its pipes with it before its end is known: then only the child itself keeps the parent.
+      if (detached && waiting++ === 0) for (const each of [child, ...pipes]) each.ref();
       const { promise, resolve, reject } = Promise.withResolvers<string>();
       const fail = (why: string): void =>
         reject(new StillpointError('command-failed', why, { details: { argv: command.argv } }));
@@ -402,7 +403,7 @@ function start(command: Parameters<Exec['start']>[0]): RunningProcess {
       } finally {
         forget();
         stop();
-        if (detached && --waiting === 0) for (const pipe of pipes) pipe.unref();
+        if (detached && --waiting === 0) for (const each of [child, ...pipes]) each.unref();
       }
     },
     stderrTail: () => stderr.toString('utf8'),

@@ -29,6 +29,16 @@ export interface GtmInstance extends GtmDatabase {
   killReceiver(): Promise<void>;
   /** SIGKILL of everything that has the database open, and its shared memory is taken away, as a crash of the machine would. */
   crash(): Promise<void>;
+  /** After a crash, and before its servers are started: as it was at its last update that is in the journal. */
+  comeBack(): Promise<void>;
+  /** After a crash and a failover: what the other instance, which is written to now, does not have is taken back. Then it receives. */
+  rejoin(): Promise<void>;
+  /** Whether users may write to it, by its own word. */
+  isPrimary(): Promise<boolean>;
+  /** Who made its updates, one after the other. */
+  history(): Promise<readonly string[]>;
+  /** What is frozen of it: files, or the instance. */
+  frozen(): Promise<readonly string[]>;
   /** One update of the instance for each, numbered by the engine. `^b` lies in the second region where there are two. */
   update(count: number, global?: 'a' | 'b'): Promise<void>;
   /** Number of the last update in it: posted by itself, or processed from the other. Asks the instance itself. */
@@ -91,9 +101,22 @@ function instance(db: GtmDatabase, name: string, port: number, other: string, po
     for (const each of found) killExactly(each, 'SIGKILL');
     while (runs(which)) await testPlatform.clock.sleep(20);
   };
+  const rollBack = async (...how: readonly string[]): Promise<void> => {
+    // It takes dead memory away; that it then asks for the rollback is not an error here.
+    await db.gtm.mupip(['rundown', '-region', '*'], limits);
+    const answer = await db.gtm.mupip(['journal', '-rollback', '-backward', ...how, '*'], limits);
+    if (!wentWell(answer)) throw new Error(`${name}: mupip journal -rollback: ${answer.text}`);
+  };
+  const { replicationInstance = '' } = db.gtm.place;
   return {
     ...db,
     name,
+    ...lookOf(db, replicate, replicationInstance),
+    comeBack: () => rollBack(),
+    async rejoin() {
+      await rollBack(`-fetchresync=${port}`, `-losttrans=${join(db.directory, 'lost')}`);
+      await this.startReceiver();
+    },
     async startSource() {
       const to = [`-instsecondary=${other}`, `-secondary=127.0.0.1:${portOfOther}`];
       const how = [`-connectparams=5,500,1,60,${heartbeat},30`, log('source')];
@@ -134,6 +157,35 @@ function instance(db: GtmDatabase, name: string, port: number, other: string, po
       const found = parseReceived(text);
       if (found === undefined) throw new Error(text);
       return found.processed;
+    },
+  };
+}
+
+function lookOf(
+  db: GtmDatabase,
+  replicate: (...args: readonly string[]) => Promise<Answer>,
+  file: string,
+): Pick<GtmInstance, 'isPrimary' | 'history' | 'frozen'> {
+  return {
+    async isPrimary() {
+      const { text } = await replicate('-source', '-jnlpool', '-show');
+      const found = /^CTL Updates Disabled +(TRUE|FALSE)/m.exec(text)?.[1];
+      if (found === undefined) throw new Error(text);
+      return found === 'FALSE';
+    },
+    async history() {
+      const { text } = await replicate('-editinstance', '-show', file);
+      return [...text.matchAll(/^HST #.*: Root Primary Instance Name +(\S+)/gm)].map(([, by = '']) => by);
+    },
+    async frozen() {
+      const heads = db.files.map(async (path) => {
+        const { text } = await db.gtm.mupip(['dumpfhead', '-file', path], limits);
+        const by = /"sgmnt_data\.freeze"\)=(\d+)/.exec(text)?.[1];
+        return by === '0' ? [] : [`${path} is frozen: ${by ?? text}`];
+      });
+      const { text } = await replicate('-source', '-freeze');
+      const whole = /Instance Freeze: OFF/.test(text) ? [] : [text.trim()];
+      return [...(await Promise.all(heads)).flat(), ...whole];
     },
   };
 }

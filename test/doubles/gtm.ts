@@ -55,6 +55,8 @@ export interface GtmDatabase extends AsyncDisposable {
   readonly gtm: Gtm;
   application(more?: Readonly<Record<string, unknown>>): Application;
   load(id: number, pauseMs?: number): Promise<Load>;
+  /** A process of the application, by an entry of its routines. It ends with the database, if not before. */
+  start(entry: string, ...args: readonly string[]): RunningProcess;
   /** With the option `service`: starts the load again. */
   startService(): Promise<void>;
   /** About so many bytes of rows that nobody writes to any more. Before any load: the journal is off meanwhile. */
@@ -74,7 +76,7 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
     await chmod(each, 0o755);
     if (options.owner !== undefined) await chown(each, options.owner.uid, options.owner.gid);
   }
-  await copyFile(join(routines, 'spwriter.m'), join(source, 'spwriter.m'));
+  for (const each of ['spwriter.m', 'sprounds.m']) await copyFile(join(routines, each), join(source, each));
   const globalDirectory = join(directory, 'app.gld');
   const distribution = findDistributions().at(-1) ?? '';
   const replicationInstance = options.instance === undefined ? undefined : join(directory, 'app.repl');
@@ -163,6 +165,7 @@ export async function openGtm(options: GtmOptions): Promise<GtmDatabase> {
       if (exitCode !== 0) throw new Error(`the database could not be filled: ${filler.stderrTail()}`);
       for (const name of names) await database.mupip(['set', '-region', name, '-journal=on,before'], long);
     },
+    start,
     async startService() {
       await systemExec.check({ argv: [service.start], timeoutMs: 10_000, ...options.owner });
     },

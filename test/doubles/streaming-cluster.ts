@@ -40,6 +40,8 @@ export interface StreamingOptions {
   readonly standbys: number;
   readonly from?: EmbeddedOptions['from'];
   readonly settings?: Readonly<Record<string, string>>;
+  /** Further arguments of initdb. */
+  readonly initdb?: readonly string[];
 }
 
 const waitMs = 60_000;
@@ -57,6 +59,7 @@ export async function startStreaming(options: StreamingOptions): Promise<Streami
   const server = await startPostgres({
     fsync: false,
     ...(options.from === undefined ? {} : { from: options.from }),
+    ...(options.initdb === undefined ? {} : { initdb: options.initdb }),
     settings: { cluster_name: 'db1', wal_receiver_status_interval: '1', ...options.settings },
   });
   const standbys: StreamingMember[] = [];

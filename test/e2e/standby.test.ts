@@ -11,7 +11,6 @@ import { fileURLToPath } from 'node:url';
 import { whyNoPostgres } from '../doubles/embedded-postgres.ts';
 import { compileCache } from '../doubles/compile-cache.ts';
 import { startStreaming, until, type StreamingCluster, type StreamingMember } from '../doubles/streaming-cluster.ts';
-import { systemClock } from '../../src/platform/clock.ts';
 import { systemExec, type CommandResult } from '../../src/platform/exec.ts';
 import { processState } from './stage.ts';
 
@@ -111,20 +110,6 @@ async function rowsOf(member: StreamingMember): Promise<number> {
   return Number((await member.ask('SELECT coalesce(max(n), 0) AS n FROM written'))[0]?.['n']);
 }
 
-async function pointsOf(at: Pair): Promise<readonly { readonly id: string; readonly verdict: string }[]> {
-  const { points } = await at.json('points', 'orders');
-  return points ?? [];
-}
-
-/** As the servers themselves say it. */
-async function roles({ cluster }: Pair): Promise<readonly string[]> {
-  const asked = [cluster.primary, ...cluster.standbys].map(async (member) => {
-    const [row] = await member.ask('SELECT pg_is_in_recovery() AS standby');
-    return `${member.name} ${row?.['standby'] === true ? 'replica' : 'primary'}`;
-  });
-  return (await Promise.allSettled(asked)).flatMap((each) => (each.status === 'fulfilled' ? [each.value] : []));
-}
-
 /** Starts the restored copy as a server of its own and looks at its rows. */
 async function judge(
   at: Pair,
@@ -215,43 +200,6 @@ describe('a backup of a standby of PostgreSQL', async () => {
       await client.end();
       await copy.halt();
     }
-  });
-
-  it('changes no role and makes no wrong point while members and the tool are killed at random', async (t) => {
-    if (missing !== undefined) return t.skip(missing);
-    await using at = await pair();
-    const rounds = full ? 200 : 4;
-    const seen = { points: 0, failed: 0 };
-    for (let round = 0; round < rounds; round += 1) {
-      const before = await rowsOf(at.standby);
-      const known = new Set((await pointsOf(at)).map(({ id }) => id));
-      const victim = (['flow', 'standby', 'receiver', 'nobody'] as const)[round % 4] ?? 'nobody';
-      const flow = at.start(['backup', 'orders', '--json'], {});
-      const ended = flow.exited.then(() => true);
-      await Promise.race([ended, systemClock.sleep(Math.random() * 6_000)]);
-      if (victim === 'flow') flow.kill('SIGKILL');
-      if (victim === 'receiver') await at.standby.ask(`SELECT pg_terminate_backend(pid) FROM pg_stat_wal_receiver`);
-      if (victim === 'standby') await at.standby.kill();
-      await flow.exited;
-      if (victim === 'standby') await at.standby.start();
-      const recovered = await at.run('recover', '--json');
-      assert.equal(recovered.exitCode, 0, `${victim}: ${recovered.stdout}`);
-      await until('both answer', async () => (await roles(at)).length === 2);
-      assert.deepEqual(await roles(at), ['db1 primary', 'db2 replica'], `after the death of ${victim}`);
-      const made = (await pointsOf(at)).filter(({ id }) => !known.has(id));
-      seen[made.length === 0 ? 'failed' : 'points'] += 1;
-      for (const { id, verdict } of made) {
-        assert.equal(verdict, 'application-consistent');
-        const target = join(at.directory, `k-${String(round).padStart(3, '0')}`);
-        const found = await judge(at, target, id);
-        assert.equal(found.count, found.last, `${victim}: a row is missing in the middle`);
-        // A primary is taken when the standby is not there, and has more.
-        assert.ok(found.last >= before, `${victim}: ${found.last} rows, and the standby had ${before} before`);
-        await rm(target, { recursive: true });
-      }
-    }
-    assert.ok(seen.points > 0, JSON.stringify(seen));
-    t.diagnostic(`${rounds} rounds: ${JSON.stringify(seen)}`);
   });
 
   for (const when of ['after:predict', 'after:freeze', 'after:cut', 'after:judge']) {

@@ -1,36 +1,17 @@
 import { chown, mkdir, mkdtemp, readFile, rm, writeFile, chmod } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import pg from 'pg';
 import { systemExec } from '../../../src/platform/exec.ts';
 import { killExactly, processesIn } from '../../../src/platform/process.ts';
 import { until } from '../streaming-cluster.ts';
 import { freePorts } from '../free-ports.ts';
+import { memberOf, type PatroniMember } from './member.ts';
 import { rest } from './rest.ts';
 import { etcdCommand, type Machine, type PatroniOptions, postgresBin, settingsOf } from './settings.ts';
 
+export type { PatroniMember } from './member.ts';
 export { rest } from './rest.ts';
 export type { PatroniOptions } from './settings.ts';
-
-/** One machine: Patroni, its PostgreSQL and, if it is among the first three, an etcd. All of them have their working directory below its own. */
-export interface PatroniMember {
-  readonly name: string;
-  readonly rest: string;
-  readonly etcd: string;
-  /** A client of the superuser; the caller ends it. */
-  connect(): Promise<pg.Client>;
-  /** One statement of the superuser; the rows. */
-  ask(sql: string): Promise<readonly Readonly<Record<string, unknown>>[]>;
-  /** SIGKILL of Patroni and its PostgreSQL; etcd goes on. Returns when they are gone. */
-  kill(): Promise<void>;
-  /** Starts Patroni, which starts PostgreSQL. */
-  start(): void;
-  /** The whole machine stands still: SIGSTOP to everything on it. And goes on. */
-  freeze(): void;
-  thaw(): void;
-  /** SIGSTOP to its etcd only. */
-  freezeEtcd(): void;
-}
 
 export interface PatroniCluster extends AsyncDisposable {
   readonly members: readonly PatroniMember[];
@@ -41,6 +22,9 @@ export interface PatroniCluster extends AsyncDisposable {
   settled(): Promise<void>;
   /** Name of the machine whose etcd leads. */
   etcdLeader(): Promise<string | undefined>;
+  /** SIGKILL of that machine's etcd; and starts it with what it had. */
+  killEtcd(name: string): Promise<void>;
+  startEtcd(name: string): void;
   /** Makes that machine's etcd the leader. */
   moveEtcdLeader(to: string): Promise<void>;
 }
@@ -137,7 +121,11 @@ export async function startPatroni(options: PatroniOptions): Promise<PatroniClus
         );
       }
     }
-    const cluster = clusterOf(members, machines, options, dispose);
+    const etcd = {
+      signal: signalAll,
+      start: (machine: Machine) => start(machine, 'etcd', etcdCommand(machine, machines)),
+    };
+    const cluster = clusterOf(members, machines, options, etcd, dispose);
     await cluster.settled();
     return cluster;
   } catch (cause) {
@@ -147,56 +135,14 @@ export async function startPatroni(options: PatroniOptions): Promise<PatroniClus
   }
 }
 
-function memberOf(
-  machine: Machine,
-  scheme: 'http' | 'https',
-  control: { readonly start: () => void; readonly signal: (signal: NodeJS.Signals, below?: string) => void },
-): PatroniMember {
-  const connect = async (): Promise<pg.Client> => {
-    const client = new pg.Client({
-      host: '127.0.0.1',
-      port: machine.sql,
-      user: 'postgres',
-      password: 'secret',
-      database: 'postgres',
-      connectionTimeoutMillis: 20_000,
-      query_timeout: 60_000,
-    });
-    client.on('error', () => undefined);
-    await client.connect();
-    return client;
-  };
-  return {
-    name: machine.name,
-    rest: `${scheme}://127.0.0.1:${machine.api}`,
-    etcd: `http://127.0.0.1:${machine.client}`,
-    start: control.start,
-    connect,
-    async ask(sql) {
-      const client = await connect();
-      try {
-        return (await client.query<Record<string, unknown>>(sql)).rows;
-      } finally {
-        await client.end();
-      }
-    },
-    async kill() {
-      await until(`${machine.name} is gone`, async () => {
-        control.signal('SIGKILL', 'patroni');
-        control.signal('SIGKILL', 'data');
-        return ['patroni', 'data'].every((below) => processesIn(join(machine.directory, below)).length === 0);
-      });
-    },
-    freeze: () => control.signal('SIGSTOP'),
-    thaw: () => control.signal('SIGCONT'),
-    freezeEtcd: () => control.signal('SIGSTOP', 'etcd'),
-  };
-}
-
 function clusterOf(
   members: readonly PatroniMember[],
   machines: readonly Machine[],
   { tls }: PatroniOptions,
+  etcd: {
+    readonly start: (machine: Machine) => void;
+    readonly signal: (machine: Machine, signal: NodeJS.Signals, below: string) => void;
+  },
   dispose: () => Promise<void>,
 ): PatroniCluster {
   const etcdStatus = async (
@@ -213,6 +159,11 @@ function clusterOf(
     }
     return [];
   };
+  const machineOf = (name: string): Machine => {
+    const found = machines.find((each) => each.name === name);
+    if (found === undefined) throw new Error(`there is no ${name}`);
+    return found;
+  };
   const cluster: PatroniCluster = {
     members,
     member(name) {
@@ -228,7 +179,8 @@ function clusterOf(
           const leader = await cluster.leader();
           if (leader === undefined) return false;
           const { body } = await rest(`${cluster.member(leader).rest}/patroni`, 'GET', undefined, tls);
-          const senders = (body as { replication?: { application_name: string; state: string }[] }).replication ?? [];
+          const { replication } = (body ?? {}) as { replication?: { application_name: string; state: string }[] };
+          const senders = replication ?? [];
           const streams = new Set(
             senders.flatMap(({ application_name: name, state }) => (state === 'streaming' ? [name] : [])),
           );
@@ -245,15 +197,20 @@ function clusterOf(
       }
       return undefined;
     },
+    async killEtcd(name) {
+      const machine = machineOf(name);
+      await until(`etcd of ${name} is gone`, async () => {
+        etcd.signal(machine, 'SIGKILL', 'etcd');
+        return processesIn(join(machine.directory, 'etcd')).length === 0;
+      });
+    },
+    startEtcd: (name) => etcd.start(machineOf(name)),
     async moveEtcdLeader(to) {
-      const target = machines.find(({ name }) => name === to);
-      if (target === undefined) throw new Error(`there is no ${to}`);
       await until(`etcd of ${to} leads`, async () => {
-        const leader = machines.find(({ name }) => name === to);
         const now = await cluster.etcdLeader();
         if (now === to) return true;
         const from = machines.find(({ name }) => name === now);
-        const status = leader === undefined ? undefined : await etcdStatus(leader);
+        const status = await etcdStatus(machineOf(to));
         if (from === undefined || status === undefined) return false;
         await systemExec.run({
           argv: [

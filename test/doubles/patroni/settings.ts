@@ -13,6 +13,8 @@ export interface PatroniOptions {
   readonly tags?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
   /** Files for https, which the REST interface then asks of its clients too. */
   readonly tls?: TlsPair;
+  /** Further options of initdb. */
+  readonly initdb?: readonly Readonly<Record<string, unknown>>[];
   /** Added to `restapi` of every member. */
   readonly restapi?: Readonly<Record<string, unknown>>;
 }
@@ -67,7 +69,7 @@ export function settingsOf(machine: Machine, machines: readonly Machine[], optio
         postgresql: { use_pg_rewind: true, use_slots: true, parameters: { wal_log_hints: 'on' } },
         ...options.dynamic,
       },
-      initdb: [{ encoding: 'UTF8' }, { locale: 'C' }, 'no-sync', 'data-checksums'],
+      initdb: [{ encoding: 'UTF8' }, { locale: 'C' }, 'no-sync', 'data-checksums', ...(options.initdb ?? [])],
     },
     postgresql: {
       listen: `${local}:${machine.sql}`,

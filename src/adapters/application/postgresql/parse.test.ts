@@ -154,6 +154,14 @@ describe('proof of a segment', () => {
     assert.equal(prove(segment({ pages: 3 }), start + 10n * segmentBytes), undefined);
   });
 
+  it('accepts what a recycled file held before, behind the end of the backup only', () => {
+    const data = segment();
+    data.writeBigUInt64LE(7n, 5 * block + 8);
+    const end = 2n * segmentBytes + 5n * BigInt(block);
+    assert.equal(prove(data, end), undefined);
+    assert.match(prove(data, end + 1n) ?? '', /page 40960 belongs to position 7/);
+  });
+
   it('finds an empty page before the end of the backup', () => {
     assert.match(prove(segment({ pages: 3 }), 2n * segmentBytes + 5n * BigInt(block)) ?? '', /page 24576 is empty/);
   });
@@ -166,7 +174,7 @@ describe('proof of a segment', () => {
 
   it('finds a recycled segment', () => {
     assert.match(
-      prove(segment(), 3n * segmentBytes, '000000010000000000000007') ?? '',
+      prove(segment(), 8n * segmentBytes, '000000010000000000000007') ?? '',
       /page 0 belongs to position 2000000/,
     );
   });

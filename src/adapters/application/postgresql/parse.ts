@@ -83,7 +83,10 @@ export interface SegmentFacts {
   readonly name: string;
   readonly systemIdentifier: bigint;
   readonly segmentBytes: bigint;
-  /** The stop position: pages of the last segment in front of it must not be empty. */
+  /**
+   * The stop position: pages of the last segment in front of it must be whole. What lies behind it is of no use to recovery, and on a
+   * standby, which switches no segment at the stop, it is what the file held before it was recycled.
+   */
   readonly until: bigint;
 }
 
@@ -127,11 +130,12 @@ export function segmentProof(facts: SegmentFacts): (chunk: Uint8Array) => string
     }
     for (let page = 0; page + 16 <= chunk.byteLength; page += blockBytes) {
       const position = start + offset + BigInt(page);
+      if (position >= facts.until) break;
       const address = view.getBigUint64(page + 8, true);
       const pageMagic = view.getUint16(page, true);
       if (pageMagic === 0 && address === 0n) {
         // Behind a segment switch the rest of the segment is empty; anywhere else a page is missing.
-        if (position < facts.until && start + facts.segmentBytes >= facts.until) {
+        if (start + facts.segmentBytes >= facts.until) {
           return `page ${position - start} is empty, before the end of the backup`;
         }
         empty = true;

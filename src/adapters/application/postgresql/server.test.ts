@@ -219,9 +219,10 @@ describe('PostgreSQL, one server', { skip: missing ?? false }, () => {
     const application = applicationFor(live);
     const collect = async (directory: string, file: string): Promise<unknown> => {
       const into = await temporary(t);
+      const log = file.slice(8, 16);
       const span = {
-        from: { file, position: '0/1000028' },
-        to: { file, position: '0/1000100' },
+        from: { file, position: `${log}/1000028` },
+        to: { file, position: `${log}/1000100` },
         files: [file],
         directory,
       };
