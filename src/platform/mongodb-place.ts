@@ -8,7 +8,7 @@ export const mongodbPlace = z
       .string()
       .regex(/^[A-Za-z0-9_.:-]+$/, { error: 'must be one host name or address, without port or user' })
       .describe('Host name or address of this one server; never one that moves, no list and no URI.'),
-    port: z.int().min(1).max(65_535).default(27_017).describe('Port.'),
+    port: z.int().min(1).max(65_535).default(27_017).describe('Port of that server; it has no socket file here.'),
   })
   .describe('How the server of this member is reached.');
 
