@@ -13,7 +13,9 @@ import { tryLock } from '../../src/platform/process-lock.ts';
 import { toyFiles, type ToyConfig } from '../doubles/toy-files.ts';
 import { changed, never, scene, type Scene } from './toy-scene.ts';
 
-const budgetMs = 1_500;
+const budgetMs = 4_000;
+/** A busy machine wakes late; what is proved is that nothing stays frozen until somebody comes. */
+const slackMs = 2_000;
 const full = process.env['STILLPOINT_TEST_FULL'] === '1';
 
 /** `lose` and `twice`: this message. `late`: it and all after it, by more than any limit. `mute`: nothing from there on. `cut`: the line ends. */
@@ -30,6 +32,8 @@ class TestPart {
   readonly part: GroupPart;
   readonly held: { from: number; to: number }[] = [];
   plan: Plan | undefined;
+  /** Whether the planned message came. */
+  hit = false;
   done: Promise<BackupResult | StillpointError> | undefined;
 
   constructor(name: string, stage: Scene) {
@@ -64,6 +68,7 @@ class TestPart {
     const carry = (kind: string, deliver: (line: string) => void, line: string, early: string | undefined): void => {
       if (over || muted) return;
       const hit = plan?.message === kind;
+      if (hit) this.hit = true;
       if (hit && plan.fault === 'mute') muted = true;
       if (hit && plan.fault === 'cut') end();
       if (hit && plan.fault === 'late') lateMs = 20_000;
@@ -142,7 +147,8 @@ interface Trio extends AsyncDisposable {
   readonly coordinator: Scene;
 }
 
-async function trio(fault: ToyConfig['fault'] = 'none'): Promise<Trio> {
+/** With limits that a busy machine keeps, unless they are what is tested. */
+async function trio(fault: ToyConfig['fault'] = 'none', limits: Partial<HostGroup> = {}): Promise<Trio> {
   const undo = new AsyncDisposableStack();
   const coordinator = undo.use(await scene());
   const parts: TestPart[] = [];
@@ -179,12 +185,13 @@ async function trio(fault: ToyConfig['fault'] = 'none'): Promise<Trio> {
   }
   const group: HostGroup = {
     name: 'shop',
-    budgetMs,
+    budgetMs: 20_000,
     skewMs: null,
-    readyMs: 3_000,
-    silentMs: 2_500,
-    undoMs: 4_000,
+    readyMs: 60_000,
+    silentMs: 30_000,
+    undoMs: 20_000,
     parts: parts.map(({ part }) => part),
+    ...limits,
   };
   return { parts, group, coordinator, [Symbol.asyncDispose]: () => undo.disposeAsync() };
 }
@@ -199,7 +206,7 @@ async function assertGivenUp({ parts, coordinator }: Trio, made: 'no point' | 'p
     await part.done;
     assert.equal(part.frozen(), false);
     for (const { from, to } of part.held) {
-      assert.ok(to - from <= budgetMs + 1_000, `${part.part.name} was held ${to - from} ms`);
+      assert.ok(to - from <= budgetMs + 1_000 + slackMs, `${part.part.name} was held ${to - from} ms`);
     }
     if (made === 'no point') assert.deepEqual(await part.stage.left(), []);
   }
@@ -256,7 +263,10 @@ describe('a group of parts behind one barrier', () => {
       `is given up by all when one part's "${message}" is: ${fault}`,
       { skip: sampled ? false : 'STILLPOINT_TEST_FULL=1' },
       async () => {
-        await using three = await trio();
+        const lost = fault === 'lose' || fault === 'mute' || fault === 'late';
+        const soon = ['say begin', 'at ready', 'at judged', 'at recorded'].includes(message);
+        const limits = lost ? { undoMs: 10_000, silentMs: 8_000, ...(soon ? { readyMs: 8_000 } : {}) } : {};
+        await using three = await trio('none', { budgetMs, ...limits });
         const victim = three.parts[index % three.parts.length];
         assert.ok(victim !== undefined);
         victim.plan = plan;
@@ -270,6 +280,7 @@ describe('a group of parts behind one barrier', () => {
           if (error.code === 'undo-failed') assert.match(error.message, new RegExp(`\\b${victim.part.name}\\b`));
           return true;
         });
+        assert.ok(victim.hit, 'it was given up before that');
         await assertGivenUp(
           three,
           message === 'say record' || message === 'at recorded' ? 'points of parts' : 'no point',
@@ -280,7 +291,7 @@ describe('a group of parts behind one barrier', () => {
 
   for (const fault of ['lies', 'loses', 'hangs'] as const) {
     it(`is given up by all when an engine ${fault}`, async () => {
-      await using three = await trio(fault);
+      await using three = await trio(fault, { budgetMs });
       await assert.rejects(run(three), (error: unknown) => {
         assert.ok(error instanceof StillpointError, String(error));
         assert.match(error.message, /\bb\b/);
@@ -294,7 +305,7 @@ describe('a group of parts behind one barrier', () => {
 
   it('is given up by all within 5 s when it is cancelled, wherever it is', async () => {
     for (const step of ['start', 'freeze', 'copy', 'confirm']) {
-      await using three = await trio();
+      await using three = await trio('none', { budgetMs });
       const stop = new AbortController();
       const reporter = {
         ...three.coordinator.environment.reporter,
