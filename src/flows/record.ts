@@ -49,7 +49,8 @@ export function describePoint(facts: PointFacts, evidence: Evidence, judgement: 
     reasons: judgement.reasons,
     cutAt: cutAt(evidence),
     cutCalledAt: cutCalledAt(evidence),
-    member: seen?.member ?? '',
+    // What the engine calls itself (a cluster_name, host and port) is in the evidence; people and settings know members by the cluster's names.
+    member: (evidence.split === undefined ? evidence.cluster?.chosen.member : undefined) ?? seen?.member ?? '',
     role: seen?.role ?? '',
     epoch: seen?.epoch ?? '',
     hold: summarizeHold(evidence),

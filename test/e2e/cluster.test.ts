@@ -78,6 +78,7 @@ describe('a backup of a cluster', () => {
     assert.equal(point.verdict, 'application-consistent');
     const { cluster, hold } = evidence;
     assert.equal(cluster?.chosen.member, 'beta');
+    assert.equal(point.member, 'beta', 'the point has the name that the cluster knows, not the engine’s own');
     assert.deepEqual(
       cluster.seen.map(({ when, seen }) => [when, seen.member, seen.role, seen.epoch]),
       [
