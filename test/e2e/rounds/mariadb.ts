@@ -65,6 +65,7 @@ export async function mariadbSubject(): Promise<RoundsSubject> {
   const witness = undo.use(new MariadbWitness(both));
   await witness.flows();
   const down = new Set<MariadbServer>();
+  let halted = false;
   const switchovers: Switchover[] = [];
   const kill = async (member: MariadbServer): Promise<void> => {
     down.add(member);
@@ -114,15 +115,23 @@ export async function mariadbSubject(): Promise<RoundsSubject> {
       harmless('primary killed', 3, async () => await kill(leader)),
       harmless('replica stopped', 1, async (chance) => await stopped(replica(), chance.between(200, 3_000))),
       harmless('primary stopped', 1, async (chance) => await stopped(leader, chance.between(200, 3_000))),
-      harmless('replication stopped', 1, async () => void (await replica().ask('STOP SLAVE'))),
-      harmless('link cut', 1, async () => await cutLink(leader)),
+      harmless('replication stopped', 1, async () => {
+        halted = true;
+        await replica().ask('STOP SLAVE');
+      }),
+      harmless('link cut', 1, async () => await killSessions(leader, "COMMAND = 'Binlog Dump'")),
+      harmless('sessions killed', 1, async () => {
+        for (const each of both) await killSessions(each, `USER = '${account}'`);
+      }),
       { ...{ kind: 'switched over', weight: 2, explains: true }, act: switchOver },
     ],
     term: async () => await termOf(both),
     async mend() {
       for (const member of down) await member.start(member === leader ? [] : ['--read-only']);
       down.clear();
-      await replica().ask('START SLAVE');
+      // Whatever else stopped it is the tool's doing, and must show.
+      if (halted) await replica().ask('START SLAVE');
+      halted = false;
       await replicates(replica());
       await witness.flows();
       for (const each of both) await purge(each);
@@ -160,10 +169,11 @@ function at(server: MariadbServer): Readonly<Record<string, unknown>> {
   return { ...connection(server), dataDirectory: server.dataDirectory };
 }
 
-/** As if the network dropped it: the replica connects again by itself. */
-async function cutLink(primary: MariadbServer): Promise<void> {
-  const dumps = await primary.ask("SELECT ID AS id FROM information_schema.PROCESSLIST WHERE COMMAND = 'Binlog Dump'");
-  for (const { id } of dumps) await primary.ask(`KILL ${id}`).catch(() => undefined);
+/** As if the network dropped them, or a person did not know what they are for. */
+async function killSessions(server: MariadbServer, which: string): Promise<void> {
+  const found = await server.ask(`SELECT ID AS id FROM information_schema.PROCESSLIST WHERE ${which}`);
+  // One that ended meanwhile.
+  for (const { id } of found) await server.ask(`KILL ${id}`).catch(() => undefined);
 }
 
 async function replicates(replica: MariadbServer): Promise<void> {
