@@ -24,18 +24,20 @@ export async function launchGuard(
     await child.firstLine((line) => line === 'ready', startMs);
   } catch (error) {
     child.kill('SIGKILL');
-    throw new StillpointError(
-      'guard-lost',
-      `the guard did not start: ${child.stderrTail().trim().split('\n').at(-1) ?? ''}`,
-      {
-        hint: 'see that the state directory can be written to and that its path is short, for the guard listens on a socket in it',
-        details: { stderr: child.stderrTail() },
-        cause: error,
-      },
-    );
+    throw new StillpointError('guard-lost', `the guard did not start: ${lastWords(child.stderrTail())}`, {
+      hint: 'see that the state directory can be written to and that its path is short, for the guard listens on a socket in it',
+      details: { stderr: child.stderrTail() },
+      cause: error,
+    });
   }
   const client = await GuardClient.connect(spec.socket);
   return { client, status: await client.call('own') };
+}
+
+/** Of a process that may have ended by an error that nobody caught: Node prints a trace and its own version behind it. */
+function lastWords(stderr: string): string {
+  const lines = stderr.trim().split('\n');
+  return lines.findLast((line) => /^\w*Error\b.*: /.test(line)) ?? lines.at(-1) ?? '';
 }
 
 /** Secrets may come from the environment, so the guard must have it too; PATH and locale are set by exec itself. */

@@ -17,12 +17,14 @@ export interface MariadbOptions {
   readonly replicas: number;
   /** Further arguments of every server. */
   readonly args?: readonly string[];
+  /** Called for each server before it is started for the first time. */
+  readonly place?: (server: MariadbServer) => Promise<void>;
 }
 
 const account = 'repl';
 const password = 'replicate-1';
 
-export async function startMariadb({ replicas, args = [] }: MariadbOptions): Promise<MariadbCluster> {
+export async function startMariadb({ replicas, args = [], place }: MariadbOptions): Promise<MariadbCluster> {
   await using stack = new AsyncDisposableStack();
   const yard = stack.use(await openYard());
   const all: MariadbServer[] = [];
@@ -30,6 +32,7 @@ export async function startMariadb({ replicas, args = [] }: MariadbOptions): Pro
     const own = [`--server-id=${id}`, '--log-bin=bin', '--relay-log=relay', '--log-slave-updates'];
     all.push(await yard.add(`db${id}`, [...own, '--slave-net-timeout=10', ...args]));
   }
+  for (const server of all) await place?.(server);
   await Promise.all(all.map(async (server) => server.start()));
   const member = (name: string): MariadbServer => {
     const found = all.find((each) => each.name === name);

@@ -148,7 +148,7 @@ class Rounds {
     await this.#recover();
     lap.end('recover');
     this.#compare(before, await this.#subject.term(), explains);
-    for (const left of [...(await this.#tool.leftovers()), ...(await this.#subject.held())])
+    for (const left of [...(await this.#tool.leftovers()), ...(await this.#subject.held(this.#tool.points()))])
       this.#anomaly(`left behind: ${left}`);
     const made = this.#tool.points().filter(({ id }) => !this.#known.has(id));
     this.#outcome(kind, ended, made);
@@ -264,7 +264,7 @@ class Rounds {
         const stillMs = this.#subject.witness.longestStill(member, calm.fromMs, calm.toMs);
         this.#longest.stillMs = Math.max(this.#longest.stillMs, stillMs);
       }
-      const { last, wrong } = await this.#subject.judge(target, member);
+      const { last, wrong } = await this.#subject.judge(target, member, evidence);
       const least = this.#subject.witness.seenAt(member, this.#subject.certainUntil(evidence));
       if (least === undefined) this.#count.unbounded += 1;
       if (least === undefined || last >= least) return wrong;

@@ -1,4 +1,5 @@
 import type { Evidence } from '../../../src/model/evidence.ts';
+import type { Point } from '../../../src/model/point.ts';
 import type { Chance } from './random.ts';
 
 /** Who leads, in which term, by the servers' own word. Two terms are equal if no role changed between them. */
@@ -53,10 +54,10 @@ export interface RoundsSubject extends AsyncDisposable {
   term(): Promise<Term>;
   /** Starts what was ended. Returns when the cluster is whole, all follow, and the load writes again. */
   mend(): Promise<void>;
-  /** What is frozen, paused, held off or in backup mode, by the cluster's own word. */
-  held(): Promise<readonly string[]>;
+  /** What is frozen, paused, held off or in backup mode, by the cluster's own word, and snapshots that none of the points has. Points: oldest first. */
+  held(points: readonly Point[]): Promise<readonly string[]>;
   /** Until when rows that were seen in a member must be in the copy. */
   certainUntil(evidence: Evidence): number;
   /** Looks at a restored copy with programs of the engine, and not with ours. `directory` is where the paths of the original are found below. */
-  judge(directory: string, member: string): Promise<Judged>;
+  judge(directory: string, member: string, evidence: Evidence): Promise<Judged>;
 }
