@@ -8,6 +8,8 @@ import { lockName } from './hold.ts';
 
 const thawMs = 10_000;
 const pollMs = 20;
+const statusMs = 5000;
+const tooManyConnections = 1040;
 const noSuchThread = 1094;
 
 export interface Engine {
@@ -25,8 +27,24 @@ async function holderOf(connection: Connection, token: HoldToken, spans: Command
 }
 
 export async function statusOf(token: HoldToken, engine: Engine): Promise<FreezeStatus> {
+  const { clock } = engine;
+  const deadline = clock.monoMs() + statusMs;
+  for (;;) {
+    const status = await askOnce(token, engine);
+    if (status !== 'crowded') return status;
+    if (clock.monoMs() >= deadline)
+      return { state: 'unknown', said: `MariaDB had no connection left for ${statusMs} ms` };
+    await clock.sleep(pollMs * 5);
+  }
+}
+
+/**
+ * `crowded`: others have all connections. Under a hold that is to be expected, for all who commit wait; the one that is kept for
+ * administrators is taken for a moment by each of those who are about to be turned away.
+ */
+async function askOnce(token: HoldToken, engine: Engine): Promise<FreezeStatus | 'crowded'> {
   try {
-    const connection = await engine.connect(5000);
+    const connection = await engine.connect(statusMs);
     try {
       const id = await holderOf(connection, token, []);
       if (id === undefined) return { state: 'thawed', said: `no session of MariaDB has the lock ${lockName(token)}` };
@@ -35,6 +53,7 @@ export async function statusOf(token: HoldToken, engine: Engine): Promise<Freeze
       await connection.close();
     }
   } catch (cause) {
+    if (cause instanceof Error && errnoOf(cause.cause) === tooManyConnections) return 'crowded';
     return await withoutEngine(cause, engine);
   }
 }
