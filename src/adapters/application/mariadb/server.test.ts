@@ -170,10 +170,11 @@ describe('MariaDB, one server', { skip: missing ?? false }, () => {
     await session.close();
   });
 
-  it('releases a freeze that still waits when its process is killed', async () => {
+  it('releases a freeze that still waits when its process is killed', async (t) => {
     await using slow = await live.connect();
     const token = tokenFor('killed-waiting');
     const holder = await startHolder({ elsewhere: elsewhere(live) }, token, 60_000);
+    t.after(async () => holder.kill());
     const writing = slow.query('INSERT INTO app.plain VALUES (300, SLEEP(20))');
     const freezing = holder.freeze().catch(() => undefined);
     await until('the freeze waits', async () =>
@@ -197,6 +198,7 @@ describe('MariaDB, one server', { skip: missing ?? false }, () => {
     await small.ask('CREATE TABLE app.numbers (n BIGINT PRIMARY KEY, t TEXT)');
     const token = tokenFor('crowd');
     const holder = await startHolder({ elsewhere: elsewhere(small) }, token, 60_000);
+    t.after(async () => holder.kill());
     await small.ask("CREATE USER app@localhost IDENTIFIED BY ''");
     await small.ask('GRANT ALL ON app.* TO app@localhost');
     assert.equal((await holder.freeze()).frozen, true);
@@ -286,6 +288,7 @@ describe('MariaDB, one server', { skip: missing ?? false }, () => {
     assert.equal(await application.running?.(never), true);
     const token = tokenFor('dies');
     const holder = await startHolder({ elsewhere: elsewhere(other) }, token);
+    t.after(async () => holder.kill());
     assert.equal((await holder.freeze()).frozen, true);
     await other.kill();
     assert.equal((await holder.ask()).frozen, false);
