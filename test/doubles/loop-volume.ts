@@ -28,6 +28,19 @@ async function unmount(mountPoint: string): Promise<void> {
 }
 
 /**
+ * mkfs.btrfs looks behind every loop device that is mounted on the machine, and gives up when another test's is detached in that moment
+ * (ENXIO): it has done nothing then, and its next look does not find that device.
+ */
+async function make(argv: readonly [string, ...string[]]): Promise<void> {
+  for (let looks = 1; ; looks++) {
+    const made = await systemExec.run({ argv, timeoutMs });
+    if (made.exitCode === 0) return;
+    if (looks === 20 || !made.stderr.includes('cannot check mount status'))
+      throw new Error(`${argv.join(' ')}: ${made.stderr}`);
+  }
+}
+
+/**
  * Makes a loop-mounted file system in a temporary directory, or says why this machine cannot. `mount -o loop` marks the device to
  * vanish at unmount, so that a killed test leaves no more than a mount.
  */
@@ -47,7 +60,7 @@ export async function loopVolume(
   await writeFile(image, '');
   await truncate(image, options.bytes ?? bytes);
   await mkdir(mountPoint);
-  await systemExec.check({ argv: [...mkfs, ...(options.mkfs ?? []), image], timeoutMs });
+  await make([...mkfs, ...(options.mkfs ?? []), image]);
   const mounted = await systemExec.run({ argv: ['mount', '-o', 'loop', image, mountPoint], timeoutMs });
   if (mounted.exitCode !== 0) {
     await remove();

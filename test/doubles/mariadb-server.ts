@@ -1,5 +1,5 @@
 import { existsSync, realpathSync } from 'node:fs';
-import { chown, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { chown, mkdtemp, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -101,7 +101,7 @@ export async function openYard(): Promise<MariadbYard> {
     const empty = join(directory, 'empty');
     const install = ['mariadb-install-db', '--no-defaults', `--datadir=${empty}`, '--skip-test-db'] as const;
     await systemExec.check({
-      argv: [...install, '--auth-root-authentication-method=normal', ...small],
+      argv: [...install, '--auth-root-authentication-method=normal', ...small, await ownTemporary(directory, owner)],
       cwd: directory,
       timeoutMs: waitMs,
       ...owner,
@@ -121,6 +121,13 @@ export async function openYard(): Promise<MariadbYard> {
     await dispose();
     throw cause;
   }
+}
+
+/** A server that starts removes all temporary tables that it finds in its directory for them: also those of its neighbours in a shared one. */
+async function ownTemporary(directory: string, owner: typeof nobody | undefined): Promise<string> {
+  const temporary = await mkdtemp(join(directory, 'tmp-'));
+  if (owner !== undefined) await chown(temporary, owner.uid, owner.gid);
+  return `--tmpdir=${temporary}`;
 }
 
 function serverOn(
@@ -173,6 +180,7 @@ function serverOn(
           `--datadir=${dataDirectory}`,
           '--skip-networking',
           `--socket=${socket}`,
+          await ownTemporary(directory, owner),
           ...small,
           ...args,
           ...more,
@@ -185,10 +193,8 @@ function serverOn(
     },
     async start(more = []) {
       if (running !== undefined) throw new Error(`${name} runs already`);
-      const temporary = join(directory, `${name}-tmp`);
-      await mkdir(temporary, { recursive: true });
-      if (owner !== undefined) await chown(temporary, owner.uid, owner.gid);
-      const places = [`--datadir=${dataDirectory}`, `--socket=${socket}`, `--port=${port}`, `--tmpdir=${temporary}`];
+      const temporary = await ownTemporary(directory, owner);
+      const places = [`--datadir=${dataDirectory}`, `--socket=${socket}`, `--port=${port}`, temporary];
       const log = `--log-error=${join(directory, `${name}.log`)}`;
       const own = [...places, log, '--bind-address=127.0.0.1', `--pid-file=${join(directory, `${name}.pid`)}`];
       const child = systemExec.start({
