@@ -118,7 +118,8 @@ describe('iris stand-in: freeze and thaw', { skip }, () => {
     const [before, first] = [digest(file), writer.acknowledged()];
     let last = -1;
     for (let turns = 0; writer.acknowledged() !== last; turns += 1) {
-      assert.ok(turns < 60, 'it is still writing');
+      // A limit against a hang only: on a busy machine each row takes its time.
+      assert.ok(turns < 400, 'it is still writing');
       last = writer.acknowledged();
       await systemClock.sleep(500);
     }
