@@ -175,6 +175,13 @@ class Rounds {
       signal(flow, 'SIGKILL');
       return await flow.ended;
     }
+    if ((own === 'guard' || own === 'sentinel') && typeof when === 'string') {
+      const flow = await this.#standing(when);
+      const pid = await tool.helperNow(own);
+      if (pid !== undefined) signal({ pid, over: () => false }, 'SIGKILL');
+      signal(flow, 'SIGCONT');
+      return await flow.ended;
+    }
     if (own === 'guard' || own === 'sentinel') {
       const flow = tool.start(['backup', 'orders']);
       const pid = await tool.helper(own, flow);
@@ -189,11 +196,17 @@ class Rounds {
       await choice.act(chance);
       return await flow.ended;
     }
-    const flow = tool.start(['backup', 'orders'], { STILLPOINT_FAULT: `stop:${when}` });
-    await eventually(async () => flow.over() || (await processState(flow.pid)) === 'T', 120_000);
+    const flow = await this.#standing(when);
     await choice.act(chance);
     signal(flow, 'SIGCONT');
     return await flow.ended;
+  }
+
+  /** A backup that stands still at that transition, unless it ended before. */
+  async #standing(when: string): Promise<Flow> {
+    const flow = this.#tool.start(['backup', 'orders'], { STILLPOINT_FAULT: `stop:${when}` });
+    await eventually(async () => flow.over() || (await processState(flow.pid)) === 'T', 120_000);
+    return flow;
   }
 
   async #recover(): Promise<void> {

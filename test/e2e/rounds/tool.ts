@@ -129,12 +129,15 @@ export class Tool implements AsyncDisposable {
   /** Guard or sentinel, once there is one; undefined when the flow ended without. */
   async helper(role: 'guard' | 'sentinel', flow: Flow): Promise<number | undefined> {
     for (;;) {
-      const found = (await marked(this.#mark)).find(({ command }) =>
-        new RegExp(String.raw`guard/main\.ts ${role}\b`).test(command),
-      );
-      if (found !== undefined || flow.over()) return found?.pid;
+      const found = await this.helperNow(role);
+      if (found !== undefined || flow.over()) return found;
       await systemClock.sleep(20);
     }
+  }
+
+  async helperNow(role: 'guard' | 'sentinel'): Promise<number | undefined> {
+    const all = await marked(this.#mark);
+    return all.find(({ command }) => new RegExp(String.raw`guard/main\.ts ${role}\b`).test(command))?.pid;
   }
 
   /** By reading its tables, so that no command has to be started. */
