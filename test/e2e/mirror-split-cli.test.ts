@@ -7,6 +7,7 @@ import { assertRestoredOrOld, assertWhole } from './mirror-split-stage.ts';
 import { splitCliStage, type SplitCliOptions, type SplitCliStage } from './mirror-split-cli-stage.ts';
 import { eventually } from './stage.ts';
 
+const full = process.env['STILLPOINT_TEST_FULL'] === '1';
 async function opened(t: TestContext, options?: SplitCliOptions): Promise<SplitCliStage | undefined> {
   const stage = await splitCliStage(options);
   if (typeof stage !== 'string') return stage;
@@ -104,6 +105,7 @@ describe('the command line with the method mirror-split', () => {
   });
 
   it('tells by exit code 6 and an alarm that a standby does not come back, and recover finishes when it does', async (t) => {
+    if (!full) return t.skip('needs STILLPOINT_TEST_FULL=1: takes minutes');
     await using stage = await opened(t, { limits: { boot: '20s' } });
     if (stage === undefined) return;
     const { standIn } = stage;
@@ -149,7 +151,7 @@ describe('the command line with the method mirror-split', () => {
 
   it('works with the real `aws` program over HTTP', async (t) => {
     // A second for each of its calls.
-    if (process.env['STILLPOINT_TEST_FULL'] !== '1') return t.skip('needs STILLPOINT_TEST_FULL=1: takes minutes');
+    if (!full) return t.skip('needs STILLPOINT_TEST_FULL=1: takes minutes');
     await using stage = await opened(t, { realAws: true });
     if (stage === undefined) return;
     const { standIn } = stage;
@@ -163,6 +165,8 @@ describe('the command line with the method mirror-split', () => {
   });
 
   it('has fast restore on for the volumes only, with its price in the plan, and off again after a kill', async (t) => {
+    // A sample of the kills with fast restore runs always (mirror-split-cli-kill.test.ts).
+    if (!full) return t.skip('needs STILLPOINT_TEST_FULL=1: takes minutes');
     await using stage = await opened(t, { limits: { fastRestore: true } });
     if (stage === undefined) return;
     const { standIn } = stage;
