@@ -220,11 +220,16 @@ async function sharedOf(db: GtmDatabase): Promise<readonly Shared[]> {
 
 async function removeShared(shared: readonly Shared[]): Promise<void> {
   for (const { kind, id } of shared) {
-    const list = await readFile(`/proc/sysvipc/${kind === '-m' ? 'shm' : 'sem'}`, 'utf8');
-    const row = list.split('\n').find((line) => line.trim().split(/\s+/)[1] === id);
-    if (row === undefined) continue;
-    await systemExec.check({ argv: ['ipcrm', kind, id], timeoutMs: 10_000 });
+    if (!(await isThere(kind, id))) continue;
+    const removed = await systemExec.run({ argv: ['ipcrm', kind, id], timeoutMs: 10_000 });
+    // A program of a backup that was the last one to leave the database may have removed it in between.
+    if (removed.exitCode !== 0 && (await isThere(kind, id))) throw new Error(`ipcrm ${kind} ${id}: ${removed.stderr}`);
   }
+}
+
+async function isThere(kind: Shared['kind'], id: string): Promise<boolean> {
+  const list = await readFile(`/proc/sysvipc/${kind === '-m' ? 'shm' : 'sem'}`, 'utf8');
+  return list.split('\n').some((line) => line.trim().split(/\s+/)[1] === id);
 }
 
 /** By force: nothing of them is used again, and the engine takes seconds to end them in order. */
