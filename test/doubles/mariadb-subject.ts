@@ -150,6 +150,8 @@ export async function rowsOf(copy: Copy, original: MariadbServer, table: string)
   const child = systemExec.start({
     argv: [
       ...(['mariadbd', '--no-defaults', `--datadir=${data}`, '--skip-networking', `--socket=${socket}`] as const),
+      // The default is shared with other servers, whose temporary tables a start removes.
+      `--tmpdir=${copy.scratch}`,
       ...['--skip-grant-tables', '--innodb-buffer-pool-size=8M', `--pid-file=${join(copy.scratch, 'r.pid')}`],
       ...(system === undefined
         ? []

@@ -81,7 +81,7 @@ function settingFindings(variables: Variables, config: MariadbConfig): readonly 
       'innodb_flush_log_at_trx_commit',
       flush === '1'
         ? '1'
-        : `${flush}: a crash loses rows that were acknowledged; a backup does not, it writes the log in the hold`,
+        : `${flush}: a crash loses rows that were acknowledged; a backup does not, its hold lasts until the log is on disk (up to innodb_flush_log_at_timeout, ${variables['innodb_flush_log_at_timeout'] ?? '1'} s)`,
     ),
   );
   if (variables['innodb_doublewrite'] === 'OFF') {

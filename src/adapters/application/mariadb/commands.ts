@@ -18,9 +18,12 @@ export const blockCommitSql = 'BACKUP STAGE BLOCK_COMMIT';
 
 /**
  * BLOCK_COMMIT writes the binary log to disk, and not InnoDB's: with innodb_flush_log_at_trx_commit other than 1 rows that were
- * acknowledged up to a second ago are in the server's memory only.
+ * acknowledged up to a second ago are in the server's memory only. With 0 this statement writes nothing either, so it proves nothing.
  */
 export const flushLogsSql = 'FLUSH NO_WRITE_TO_BINLOG ENGINE LOGS';
+
+/** How far InnoDB's log goes, and how far it is on disk. */
+export const logPositionsSql = "SHOW GLOBAL STATUS WHERE Variable_name IN ('Innodb_lsn_current', 'Innodb_lsn_flushed')";
 
 /** Text as it is, whatever sql_mode says of quotes and backslashes. */
 export function literal(text: string): string {

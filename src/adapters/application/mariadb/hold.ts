@@ -4,16 +4,25 @@ import type { JournalStart } from '../../../model/journal.ts';
 import type { Clock } from '../../../platform/clock.ts';
 import { mariadbSaid } from '../../../platform/mariadb-session.ts';
 import type { HoldSession } from '../../../ports/application.ts';
-import { blockCommitSql, channelsSql, flushLogsSql, literal, masterSql, observeSql } from './commands.ts';
+import {
+  blockCommitSql,
+  channelsSql,
+  flushLogsSql,
+  literal,
+  logPositionsSql,
+  masterSql,
+  observeSql,
+} from './commands.ts';
 import type { MariadbConfig } from './config.ts';
 import { asStillpoint, errnoOf } from './connection.ts';
 import type { Connection } from './connection.ts';
-import { memberFrom, variablesOf } from './parse.ts';
+import { logPositionsOf, memberFrom, variablesOf } from './parse.ts';
 
 /** Another backup in the same server, or a DDL statement that keeps it from beginning. */
 const beginS = 15;
 /** Until the freeze an idle session must live: the volumes are prepared meanwhile. */
 const idleS = 3600;
+const logPollMs = 5;
 /** Error numbers of the server about a stage that is asked for in the wrong order. */
 const notRunning = 4146;
 const wrongStage = 4147;
@@ -93,6 +102,7 @@ export class MariadbHold implements HoldSession {
     if (this.#state !== 'prepared') return answer(false, `the session is ${this.#state}`);
     this.#state = 'freezing';
     // What waits here blocks new writers already: it must give up in time for others to be served within the budget.
+    const startMs = this.#clock.monoMs();
     const waitS = this.#budgetMs / 2000;
     const limits = `max_statement_time = ${waitS.toFixed(3)}, lock_wait_timeout = ${Math.ceil(waitS)}`;
     try {
@@ -101,7 +111,11 @@ export class MariadbHold implements HoldSession {
         `SET SESSION ${limits}, wait_timeout = ${Math.ceil(this.#budgetMs / 1000) + 2}, net_read_timeout = 5`,
       );
       await this.#connection.timed(blockCommitSql, spans, blockCommitSql);
-      await this.#connection.timed('FLUSH ENGINE LOGS', spans, flushLogsSql);
+      const behind = await this.#writeLog(spans, startMs + waitS * 1000);
+      if (behind !== undefined) {
+        this.#state = 'failed';
+        return answer(false, behind);
+      }
       const [row] = await this.#connection.timed(masterSql, spans, masterSql);
       const [gtid] = await this.#connection.timed(
         'GTID',
@@ -116,6 +130,29 @@ export class MariadbHold implements HoldSession {
     } catch (cause) {
       this.#state = 'failed';
       return answer(false, await this.#whyNot(mariadbSaid(cause), errnoOf(cause)));
+    }
+  }
+
+  /**
+   * Until InnoDB itself says that its log is on disk up to where it went when commits had stopped; else why not. With
+   * innodb_flush_log_at_trx_commit=0 nobody can have it written: a thread of its own does that once in innodb_flush_log_at_timeout (1 s).
+   */
+  async #writeLog(spans: CommandSpan[], untilMs: number): Promise<string | undefined> {
+    const positions = async (): Promise<ReturnType<typeof logPositionsOf>> =>
+      logPositionsOf(await this.#connection.timed('log positions', spans, logPositionsSql));
+    // First: background work makes the log longer all the time, and only what commits wrote must be there.
+    const { current: target } = await positions();
+    await this.#connection.timed('FLUSH ENGINE LOGS', spans, flushLogsSql);
+    for (;;) {
+      const { flushed } = await positions();
+      if (flushed >= target) return undefined;
+      if (Number.isNaN(flushed) || Number.isNaN(target)) return 'InnoDB does not tell how far its log is on disk';
+      if (this.#clock.monoMs() >= untilMs)
+        return `InnoDB's log is on disk up to ${flushed} and not ${target}: see innodb_flush_log_at_trx_commit and innodb_flush_log_at_timeout`;
+      const startMs = this.#clock.monoMs();
+      await this.#clock.sleep(logPollMs);
+      // It is the engine that is waited for.
+      spans.push({ party: 'engine', what: 'log is written', startMs, endMs: this.#clock.monoMs() });
     }
   }
 

@@ -7,6 +7,7 @@ import {
   dataSetOf,
   globalPrivileges,
   isOn,
+  logPositionsOf,
   isTooOld,
   lastWords,
   listeningSockets,
@@ -28,6 +29,12 @@ describe('what a MariaDB server says of itself', () => {
   it('reads variables, also those without a value', () => {
     const rows = [{ Variable_name: 'port', Value: '3306' }, { Variable_name: 'x', Value: null }, { Value: 'y' }];
     assert.deepEqual(variablesOf(rows), { port: '3306', x: '', '': 'y' });
+    const positions = [
+      { Variable_name: 'Innodb_lsn_current', Value: '52' },
+      { Variable_name: 'Innodb_lsn_flushed', Value: '41' },
+    ];
+    assert.deepEqual(logPositionsOf(positions), { current: 52, flushed: 41 });
+    assert.deepEqual(logPositionsOf([]), { current: Number.NaN, flushed: Number.NaN });
     assert.deepEqual(['ON', '1', 'YES', 'OFF', undefined].map(isOn), [true, true, true, false, false]);
   });
 

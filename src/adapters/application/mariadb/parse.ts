@@ -16,6 +16,13 @@ export function variablesOf(rows: readonly Row[]): Variables {
   return Object.fromEntries(rows.map((row) => [row['Variable_name'] ?? '', row['Value'] ?? '']));
 }
 
+/** Positions of InnoDB's log, in bytes. NaN: the server does not tell. */
+export function logPositionsOf(rows: readonly Row[]): { readonly current: number; readonly flushed: number } {
+  const status = variablesOf(rows);
+  const read = (name: string): number => Number.parseInt(status[name] ?? '', 10);
+  return { current: read('Innodb_lsn_current'), flushed: read('Innodb_lsn_flushed') };
+}
+
 export function isOn(value: string | undefined): boolean {
   return value === 'ON' || value === '1' || value === 'YES';
 }

@@ -162,6 +162,23 @@ describe('MariaDB, one server', { skip: missing ?? false }, () => {
     await open.query('COMMIT');
   });
 
+  it('does not call itself frozen while acknowledged rows are in memory only', async (t) => {
+    const lazy = await yard.add('lazy', ['--innodb-flush-log-at-trx-commit=0', '--innodb-flush-log-at-timeout=2700']);
+    await lazy.start();
+    t.after(async () => lazy.kill());
+    await lazy.ask('CREATE DATABASE app');
+    await lazy.ask('CREATE TABLE app.numbers (n BIGINT PRIMARY KEY, t TEXT)');
+    const session = await mariadbApplication(lazy).openHold(tokenFor('lazy'), 4_000);
+    await session.prepare();
+    await lazy.ask("INSERT INTO app.numbers VALUES (1, '')");
+    const { frozen, said } = await session.freeze();
+    assert.equal(frozen, false);
+    assert.match(said, /InnoDB's log is on disk up to \d+ and not \d+: see innodb_flush_log_at_trx_commit/);
+    assert.equal((await session.thaw()).thawed, true);
+    await lazy.ask("INSERT INTO app.numbers VALUES (2, '')");
+    await session.close();
+  });
+
   it('says that another backup is running, and begins none beside it', async () => {
     await using other = await live.connect();
     await other.query('BACKUP STAGE START');
