@@ -3,6 +3,7 @@ import { dirname } from 'node:path';
 import { codeOf, messageOf, StillpointError } from '../../../model/errors.ts';
 import type { Finding } from '../../../model/point.ts';
 import { drillOwner, exists, giveTo, openWay, ownDirectory, type Owner } from '../../../platform/copy-files.ts';
+import { endServer } from '../../../platform/end-server.ts';
 import type { RunningProcess } from '../../../platform/exec.ts';
 import type { Copy } from '../../../ports/application.ts';
 import type { Platform } from '../../../ports/module.ts';
@@ -208,27 +209,9 @@ async function stop(
   platform: Platform,
 ): Promise<boolean> {
   if (exit.done) return false;
-  for (const [how, ms] of [
+  const ways = [
     [signal.aborted ? 'SIGKILL' : 'SIGTERM', stopMs],
     ['SIGKILL', 10_000],
-  ] as const) {
-    process.kill(how);
-    const ended = await within(exited, ms, platform);
-    if (ended !== undefined) return ended.exitCode === 0;
-  }
-  throw new StillpointError('undo-failed', `the server of the copy, process ${process.pid}, cannot be ended`, {
-    hint: `it is blocked in the kernel; end it when its disk answers again: kill -9 ${process.pid}`,
-  });
-}
-
-async function within<T>(promise: Promise<T>, ms: number, platform: Platform): Promise<T | undefined> {
-  let cancel = (): void => undefined;
-  const tooLong = new Promise<undefined>((resolve) => {
-    cancel = platform.clock.after(ms, () => resolve(undefined));
-  });
-  try {
-    return await Promise.race([promise, tooLong]);
-  } finally {
-    cancel();
-  }
+  ] as const;
+  return await endServer(process, exited, ways, platform.clock);
 }
